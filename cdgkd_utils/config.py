@@ -1,0 +1,165 @@
+"""Profiles, notebook parameters and paths. Knows nothing of the rest of the package."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+DATASETS = ("twin", "deap")
+TARGETS = ("valence", "arousal")
+WORLDS = ("mixed", "shared_view", "same_feeling", "eeg_rich", "complementary")
+
+
+class ParameterError(ValueError):
+    """A notebook or command parameter is unknown, ill-typed or out of range."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is computed. Only `bench` and `paper` are meant for reporting.
+
+    Attributes
+    ----------
+    n_subjects, n_trials, n_windows : int
+        Geometry of the twin (windows per trial). On real files `n_windows` is the largest number
+        of windows taken from a trial, evenly spaced; 0 takes all.
+    teacher_epochs, student_epochs : int
+    n_folds : int
+        Folds run per repetition.
+    n_repeats : int
+        Repetitions; each redraws the split (and, on the twin, the people) from ``seed + repeat``.
+    umap_points : int
+        Largest number of windows that UMAP embeds.
+    """
+
+    name: str
+    n_subjects: int
+    n_trials: int
+    n_windows: int
+    teacher_epochs: int
+    student_epochs: int
+    n_folds: int
+    n_repeats: int
+    umap_points: int
+
+
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile("smoke", 6, 10, 2, 2, 2, 2, 1, 100),
+        Profile("quick", 22, 40, 4, 20, 16, 3, 1, 600),
+        Profile("bench", 22, 40, 4, 20, 16, 3, 8, 1000),
+        Profile("paper", 22, 40, 15, 20, 16, 3, 5, 4000),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Params:
+    """The parameters every notebook takes; build it with :meth:`from_notebook`.
+
+    Attributes
+    ----------
+    dataset : {"twin", "deap"}
+        ``twin`` needs no files; ``deap`` reads the tree at `data_root`.
+    data_root : str
+        Folder of the real data set, only for ``dataset="deap"``.
+    target : {"valence", "arousal"}
+    profile : {"smoke", "quick", "bench", "paper"}
+    seed : int
+        Seed of the first repetition.
+    world : str
+        Named world of the twin.
+    """
+
+    dataset: str = "twin"
+    data_root: str = ""
+    target: str = "valence"
+    profile: str = "quick"
+    seed: int = 0
+    world: str = "mixed"
+
+    def __post_init__(self):
+        for f in fields(self):
+            value, wanted = getattr(self, f.name), type(f.default)
+            if type(value) is not wanted:
+                raise ParameterError(
+                    f"parameter {f.name}: expected {wanted.__name__}, got {type(value).__name__} ({value!r})"
+                )
+        for name, choices in (
+            ("dataset", DATASETS),
+            ("target", TARGETS),
+            ("profile", tuple(PROFILES)),
+            ("world", WORLDS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ParameterError(
+                    f"parameter {name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}"
+                )
+        if self.seed < 0:
+            raise ParameterError(f"parameter seed: expected 0 or more, got {self.seed}")
+        if self.dataset == "twin" and self.data_root:
+            raise ParameterError("parameter data_root: only dataset='deap' reads files; set dataset='deap' or data_root=''")
+
+    @classmethod
+    def from_notebook(cls, namespace: Mapping[str, object]) -> Params:
+        """Read the parameters from a notebook's globals, strictly.
+
+        Every plain value defined so far must be a known parameter, so call this right after the
+        cell tagged ``parameters``; a misspelt papermill parameter is then an error, not a default.
+
+        Raises
+        ------
+        ParameterError
+            A name is unknown, or a value has the wrong type or is not one of the choices.
+        """
+        known = {f.name for f in fields(cls)}
+        callables = (types.ModuleType, type, types.FunctionType, types.MethodType, types.BuiltinFunctionType)
+        values = {
+            name: value
+            for name, value in namespace.items()
+            if not name.startswith("_") and name not in ("In", "Out") and not isinstance(value, callables)
+        }
+        # IPython puts callable helpers (exit, quit, get_ipython) and ipykernel its shell objects there.
+        values = {n: v for n, v in values.items() if n in known or not (callable(v) or inspect.ismodule(v))}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ParameterError(
+                f"unknown notebook parameter {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+    @property
+    def scale(self) -> Profile:
+        """The profile's numbers."""
+        return PROFILES[self.profile]
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def home() -> Path:
+    """Folder of everything computed: ``CDGKD_HOME``, or ``build/`` beside the nearest ``pyproject.toml``."""
+    if os.environ.get("CDGKD_HOME"):
+        return Path(os.environ["CDGKD_HOME"]).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file():
+            return folder / "build"
+    return here / "build"
+
+
+def shown(path: str | os.PathLike) -> str:
+    """`path` for display: relative to the folder that holds :func:`home`, or only its last part.
+
+    Keeps names of people and machines out of stored notebook outputs.
+    """
+    path = Path(path)
+    try:
+        return path.resolve().relative_to(home().parent).as_posix()
+    except ValueError:
+        return path.name

@@ -1,0 +1,1 @@
+"""From files (or the synthetic twin) to windows, splits and normalised inputs."""

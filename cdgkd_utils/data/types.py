@@ -1,0 +1,98 @@
+"""The few types that cross rooms: trials, as a reader yields them, and windows, as models see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .constants import TARGETS
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One stimulus presentation of one subject.
+
+    Attributes
+    ----------
+    subject : int
+        Subject number, 1-based as on disk.
+    trial : int
+        Identity of the trial within the subject (DEAP: ``Experiment_id``).
+    presentation : int
+        Place of the trial in the session, 1-based (DEAP: ``Trial``; names the video file).
+    stimulus : str
+        Identity of the stimulus, for stimulus-wise splits.
+    eeg : ndarray, shape (28, n_times)
+        Stimulus part in µV at 128 Hz, channels in ``constants.CHANNELS`` order.
+    baseline : ndarray, shape (28, 384)
+        The 3 s before playback, in µV.
+    ratings : mapping
+        ``valence, arousal, dominance, liking`` on the 1..9 scale.
+    video : Path or None
+        The face clip; its time 0 is the first sample of ``eeg``.
+    """
+
+    subject: int
+    trial: int
+    presentation: int
+    stimulus: str
+    eeg: np.ndarray
+    baseline: np.ndarray
+    ratings: Mapping[str, float]
+    video: Path | None
+
+
+@dataclass
+class Windows:
+    """Windows of all trials, ready for splitting.
+
+    Attributes
+    ----------
+    eeg : ndarray, shape (n_windows, 28, 512), float32
+        EEG in µV.
+    video : ndarray, shape (n_windows, 5, 768), float32
+        Features of five frames per window; rows of invalid frames are zero.
+    frame_mask : ndarray, shape (n_windows, 5), bool
+        True where the frame exists.
+    index : DataFrame
+        One row per window: ``subject, trial, presentation, stimulus, window`` and the four ratings.
+    truth : DataFrame or None
+        Twin only, one row per window: for each target ``z_*, x_eeg_*, x_video_*, posterior_*``.
+    meta : dict
+        ``name`` (what the numbers may be called), ``synthetic`` (bool), ``fingerprint``, ``settings``.
+    """
+
+    eeg: np.ndarray
+    video: np.ndarray
+    frame_mask: np.ndarray
+    index: pd.DataFrame
+    truth: pd.DataFrame | None = None
+    meta: dict = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def labels(self, target: str, threshold: float = 5.0) -> np.ndarray:
+        """Binary labels, 1 where the rating is above `threshold`.
+
+        Parameters
+        ----------
+        target : {"valence", "arousal"}
+        threshold : float
+            A rating equal to it counts as low (DEAP paper, TSception).
+
+        Returns
+        -------
+        ndarray, shape (n_windows,), int64
+        """
+        if target not in TARGETS:
+            raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
+        return (self.index[target].to_numpy() > threshold).astype(np.int64)
+
+    def posterior(self, target: str) -> np.ndarray | None:
+        """The true P(y = 1 | latent) of each window, shape (n_windows,); None for real data."""
+        return None if self.truth is None else self.truth[f"posterior_{target}"].to_numpy()

@@ -1,0 +1,120 @@
+"""Class prototypes and the prototype cross-entropy (PMR; poster, part 1; method.md, section 3.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def class_means(embeddings: Tensor, labels: Tensor, n_classes: int = 2) -> tuple[Tensor, Tensor]:
+    """Mean embedding of each class.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (n_windows, n_features)
+    labels : Tensor, shape (n_windows,)
+    n_classes : int
+
+    Returns
+    -------
+    means : Tensor, shape (n_classes, n_features)
+        Zero for an absent class, never NaN.
+    present : Tensor, shape (n_classes,), bool
+    """
+    one_hot = torch.nn.functional.one_hot(labels, n_classes).to(embeddings.dtype)
+    counts = one_hot.sum(0)
+    return one_hot.T @ embeddings / counts.clamp(min=1)[:, None], counts > 0
+
+
+def distances(embeddings: Tensor, prototypes: Tensor, kind: str = "euclidean", scale: float = 10.0) -> Tensor:
+    """Distance of each embedding to each prototype.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (n_windows, n_features)
+    prototypes : Tensor, shape (n_classes, n_features)
+    kind : {"euclidean", "normalised"}
+        ``euclidean`` is PMR's, not squared. ``normalised`` scales both to unit length first, so that the
+        distance does not depend on the width of a modality's features.
+    scale : float
+        Multiplies the ``normalised`` distance.
+
+    Returns
+    -------
+    Tensor, shape (n_windows, n_classes)
+    """
+    if kind not in ("euclidean", "normalised"):
+        raise ValueError(f"kind must be euclidean or normalised, got {kind!r}")
+    if kind == "normalised":
+        embeddings = torch.nn.functional.normalize(embeddings, dim=1)
+        prototypes = torch.nn.functional.normalize(prototypes, dim=1)
+    squared = (embeddings[:, None] - prototypes[None]).square().sum(-1)
+    # The root has an infinite slope at 0, where a sample is its own prototype.
+    root = (squared + 1e-12).sqrt()
+    return root * scale if kind == "normalised" else root
+
+
+def log_probabilities(embeddings: Tensor, prototypes: Tensor, present: Tensor, kind: str = "euclidean") -> Tensor:
+    """Log of softmax(−distance) over the classes that have a prototype.
+
+    Returns
+    -------
+    Tensor, shape (n_windows, n_classes)
+        −inf for an absent class.
+    """
+    negative = -distances(embeddings, prototypes, kind)
+    return negative.masked_fill(~present, -torch.inf).log_softmax(dim=1)
+
+
+def prototype_cross_entropy(
+    embeddings: Tensor, labels: Tensor, prototypes: Tensor, present: Tensor, kind: str = "euclidean"
+) -> Tensor:
+    """Mean of −log p(own class) over the samples whose class has a prototype; 0 if there are none.
+
+    The prototypes carry no gradient.
+    """
+    usable = present[labels]
+    if not usable.any():
+        return embeddings.sum() * 0.0
+    log_p = log_probabilities(embeddings[usable], prototypes.detach(), present, kind)
+    return -log_p.gather(1, labels[usable, None]).mean()
+
+
+def own_class_probability(
+    embeddings: Tensor, labels: Tensor, prototypes: Tensor, present: Tensor, kind: str = "euclidean"
+) -> Tensor:
+    """Probability p(own class) of each sample, shape (n_windows,); 0 where the class has no prototype."""
+    return log_probabilities(embeddings, prototypes, present, kind).exp().gather(1, labels[:, None])[:, 0]
+
+
+class Prototypes:
+    """Running class prototypes of one modality.
+
+    Parameters
+    ----------
+    momentum : float
+        Weight of the old value in an update; the first update of a class takes the new mean alone
+        (PMR: momentum 0 at epoch 0).
+
+    Attributes
+    ----------
+    value : Tensor, shape (n_classes, n_features), or None before the first update
+    present : Tensor, shape (n_classes,), bool
+    """
+
+    def __init__(self, momentum: float = 0.5):
+        self.momentum = momentum
+        self.value: Tensor | None = None
+        self.present: Tensor | None = None
+
+    @torch.no_grad()
+    def update(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Move towards the class means of `embeddings`; a class that is absent there keeps its prototype."""
+        means, present = class_means(embeddings.detach(), labels)
+        if self.value is None:
+            self.value, self.present = means, present
+            return
+        mixed = (1 - self.momentum) * means + self.momentum * self.value
+        fresh = torch.where(self.present[:, None], mixed, means)
+        self.value = torch.where(present[:, None], fresh, self.value)
+        self.present = self.present | present

@@ -1,0 +1,44 @@
+"""The frozen front end of the compact EEG encoder: covariances of band-passed EEG."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..data.constants import SFREQ
+
+# Hz; half-open intervals, so that a frequency belongs to one band.
+BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0)}
+
+
+def band_covariances(eeg: np.ndarray, sfreq: float = SFREQ, chunk: int = 256) -> torch.Tensor:
+    """Covariance of the channels in each frequency band, by Parseval's theorem.
+
+    A band-pass filter followed by a covariance is a sum of cross-spectra over the band, so the temporal filters
+    of a ShallowConvNet-like encoder, once frozen, can be applied before training.
+
+    Parameters
+    ----------
+    eeg : ndarray, shape (n_windows, n_chans, n_times)
+        Normalised EEG.
+    sfreq : float
+        Sampling frequency in Hz.
+    chunk : int
+        Windows transformed at a time.
+
+    Returns
+    -------
+    Tensor, shape (n_windows, 4, n_chans, n_chans), float32
+        In the squared unit of `eeg`.
+    """
+    n_windows, n_chans, n_times = eeg.shape
+    frequency = np.fft.rfftfreq(n_times, 1 / sfreq)
+    bins = [np.flatnonzero((frequency >= low) & (frequency < high)) for low, high in BANDS.values()]
+    covariances = torch.empty(n_windows, len(bins), n_chans, n_chans)
+    for start in range(0, n_windows, chunk):
+        spectrum = torch.fft.rfft(torch.from_numpy(np.ascontiguousarray(eeg[start : start + chunk], np.float32)))
+        for b, inside in enumerate(bins):
+            part = torch.view_as_real(spectrum[:, :, inside]).flatten(2)
+            # Each rfft bin stands for itself and its mirror image, hence the factor 2.
+            covariances[start : start + chunk, b] = 2 / n_times**2 * part @ part.transpose(1, 2)
+    return covariances

@@ -1,0 +1,186 @@
+"""From tidy runs to the long results table and the paired comparisons. `display` makes them readable."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..data.constants import TARGETS
+from .metrics import METRICS
+from .paper import DATASETS, PROTOCOLS, ROWS, paper_accuracy
+from .statistics import holm, mean_interval, paired_test
+
+CELL = ["table", "dataset", "target", "protocol"]
+ONE_VALUE = [*CELL, "method", "repeat", "fold", "metric"]
+RUN_COLUMNS = [*ONE_VALUE, "value", "n_train", "n_test", "profile", "data"]
+LONG_COLUMNS = [*CELL, "method", "metric", "mean", "sd", "n_runs", "n_expected"]
+LONG_COLUMNS += ["low", "high", "paper", "profile", "data"]
+PAIRED_COLUMNS = [*CELL, "reference", "method", "metric", "n", "mean", "sd", "low", "high", "dz", "t", "p"]
+PAIRED_COLUMNS += ["p_holm", "p_naive"]
+UNDEFINED = float("nan")
+
+
+def results_table(
+    runs: pd.DataFrame,
+    table: int,
+    n_expected: int,
+    profile: str,
+    data: str,
+    datasets: Sequence[str] = DATASETS,
+) -> pd.DataFrame:
+    """Summarise the runs of one of the paper's tables, in long form, with the rows nobody ran yet.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        One row per run and metric with the columns ``table, dataset, target, protocol, method, repeat, fold,
+        metric, value, n_train, n_test, profile, data``; values are shares in [0, 1]. ``dataset`` says which
+        data set of the paper the run stands for, ``data`` what was really used (such as a synthetic twin).
+    table : {1, 2}
+    n_expected : int
+        Runs that make a cell complete (folds times repeats).
+    profile, data : str
+        What the numbers may be called; runs of another profile or other data are an error.
+    datasets : sequence of str
+        Data sets whose rows are wanted, run or not.
+
+    Returns
+    -------
+    DataFrame
+        Columns :data:`LONG_COLUMNS`. ``mean, sd, low, high`` and ``paper`` in %; the interval is the corrected
+        95 % interval (:func:`~.statistics.mean_interval`), cut to 0 .. 100. ``paper`` stands on accuracy rows
+        only. Every method of the table has an accuracy row for every data set, target and protocol; one
+        without runs has ``n_runs`` 0 and NaN.
+
+    Raises
+    ------
+    ValueError
+        A column is missing; a name is unknown; runs are doubled, mixed, too many, or not shares.
+    """
+    runs = _checked(runs, table)
+    for column, wanted in (("profile", profile), ("data", data)):
+        others = sorted(set(runs[column]) - {wanted})
+        if others:
+            raise ValueError(
+                f"runs: {column} {', '.join(map(repr, others))} among the runs of {wanted!r}; filter first"
+            )
+    unwanted = sorted(set(runs["dataset"]) - set(datasets))
+    if unwanted:
+        raise ValueError(f"runs: dataset {', '.join(unwanted)} is not among {', '.join(datasets)}")
+    groups = dict(list(runs.groupby([*CELL, "method", "metric"])))
+    rows = []
+    for dataset in datasets:
+        for target in TARGETS:
+            for protocol in PROTOCOLS:
+                for method in ROWS[table]:
+                    cell = (table, dataset, target, protocol, method)
+                    for metric in ("accuracy", *[m for m in METRICS if m != "accuracy" and (*cell, m) in groups]):
+                        summary = _summary(groups.get((*cell, metric)), cell, metric, n_expected)
+                        rows.append((*cell, metric, *summary, profile, data))
+    return pd.DataFrame(rows, columns=LONG_COLUMNS)
+
+
+def _summary(group: pd.DataFrame | None, cell: tuple, metric: str, n_expected: int) -> tuple:
+    paper = paper_accuracy(cell[0], cell[4], *cell[1:3]) if metric == "accuracy" else UNDEFINED
+    if group is None:
+        return (UNDEFINED, UNDEFINED, 0, n_expected, UNDEFINED, UNDEFINED, paper)
+    interval = mean_interval(100 * group["value"], group["n_train"].mean(), group["n_test"].mean())
+    if interval.n > n_expected:
+        raise ValueError(f"runs: {interval.n} runs of {cell}, {metric}, but n_expected is {n_expected}")
+    low, high = np.clip((interval.low, interval.high), 0.0, 100.0)
+    return (interval.mean, interval.sd, interval.n, n_expected, low, high, paper)
+
+
+def paired(runs: pd.DataFrame, table: int, reference: str, metric: str = "accuracy") -> pd.DataFrame:
+    """Compare one method with every other on the runs they share.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As in :func:`results_table`.
+    table : {1, 2}
+    reference : str
+        Method key; differences are reference minus method.
+    metric : str
+
+    Returns
+    -------
+    DataFrame
+        One row per data set, target, protocol and method: ``table, dataset, target, protocol, reference, method,
+        metric, n`` (shared runs), ``mean, sd, low, high`` of the difference in percentage points, ``dz``, ``t``,
+        ``p`` (Nadeau-Bengio), ``p_holm`` (over the methods of one target and protocol), ``p_naive``.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`results_table`, or `reference` or `metric` has no run.
+    """
+    runs = _checked(runs, table)
+    chosen = runs[runs["metric"] == metric]
+    if reference not in set(chosen["method"]):
+        raise ValueError(
+            f"reference: no run of {reference!r} with metric {metric!r} in table {table}; "
+            f"methods there: {', '.join(sorted(set(chosen['method']))) or 'none'}"
+        )
+    families = []
+    for key, group in chosen.groupby(CELL, sort=False):
+        by_run = group.pivot(index=["repeat", "fold"], columns="method", values="value")
+        if reference not in by_run:
+            continue
+        sizes = group["n_train"].mean(), group["n_test"].mean()
+        family = pd.DataFrame(
+            {**dict(zip(CELL, key, strict=True)), "reference": reference, "method": method, "metric": metric}
+            | paired_test(100 * (by_run[reference] - by_run[method]), *sizes)
+            for method in ROWS[table]
+            if method in by_run and method != reference
+        )
+        if len(family):
+            families.append(family.assign(p_holm=holm(family["p"])))
+    if not families:
+        return pd.DataFrame(columns=PAIRED_COLUMNS)
+    return pd.concat(families, ignore_index=True)[PAIRED_COLUMNS]
+
+
+def write_csv(table: pd.DataFrame, path: str | os.PathLike) -> Path:
+    """Write `table` to `path` so that a reader sees the old file or the whole new one, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            table.to_csv(stream, index=False, float_format="%.6g", lineterminator="\n")
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _checked(runs: pd.DataFrame, table: int) -> pd.DataFrame:
+    """The runs of `table`, or one clear error."""
+    if table not in ROWS:
+        raise ValueError(f"table: expected one of {', '.join(map(str, ROWS))}, got {table!r}")
+    missing = [column for column in RUN_COLUMNS if column not in runs]
+    if missing:
+        raise ValueError(f"runs: column {', '.join(missing)} is missing")
+    runs = runs[runs["table"] == table]
+    known_names = {"target": TARGETS, "protocol": PROTOCOLS, "method": ROWS[table], "metric": METRICS}
+    for column, known in known_names.items():
+        unknown = sorted(set(runs[column]) - set(known))
+        if unknown:
+            raise ValueError(f"runs: unknown {column} {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
+    doubled = runs[runs.duplicated(ONE_VALUE, keep=False)]
+    if len(doubled):
+        first = doubled.iloc[0]
+        raise ValueError(
+            f"runs: {len(doubled)} rows repeat the same run, first {first[ONE_VALUE].to_dict()}; keep one of each"
+        )
+    if not runs["value"].dropna().between(0, 1).all():
+        bad = runs[~runs["value"].between(0, 1) & runs["value"].notna()].iloc[0]
+        raise ValueError(f"runs: value {bad['value']} of {bad['method']}, {bad['metric']}: expected a share in [0, 1]")
+    return runs

@@ -1,0 +1,98 @@
+"""The results tables as figures."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..results.display import display_name, one_table
+from ..results.metrics import METRIC_NAMES
+from ..results.paper import PROTOCOL_NAMES, PROTOCOLS, ROWS, TABLE_TITLES
+from .style import COLOURS, chance_line
+
+OFFSETS = {"trial": -0.17, "subject": 0.17}  # rows, so that the two protocols do not hide each other
+MARKERS = {"trial": "o", "subject": "s"}
+
+
+def dot_plot(
+    long_table: pd.DataFrame,
+    table: int,
+    target: str,
+    metric: str = "accuracy",
+    dataset: str = "deap",
+    ax: Axes | None = None,
+) -> Axes:
+    """One target of a results table: mean and interval of every method, beside the paper's number.
+
+    Parameters
+    ----------
+    long_table : DataFrame
+        From ``results.tables.results_table``; may hold both tables.
+    table : {1, 2}
+    target : {"valence", "arousal"}
+    metric : str
+    dataset : str
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Dots are means over runs, bars corrected 95 % intervals, open diamonds the paper's accuracies (drawn for
+        the metric accuracy only), all in %. A method without runs is grey; beside an incomplete one stands how
+        many of the expected runs are done (in the protocol with fewer).
+
+    Raises
+    ------
+    ValueError
+        There are no such rows.
+    """
+    part = one_table(long_table[long_table["table"] == table], dataset)
+    part = part[part["target"] == target]
+    if part.empty:
+        raise ValueError(f"target: the table has no rows for {target!r}")
+    methods = ROWS[table]
+    ax = ax or plt.subplots(figsize=(7.5, min(4.5, 1.6 + 0.26 * len(methods))))[1]
+    for protocol in PROTOCOLS:
+        _draw_protocol(ax, part[part["protocol"] == protocol], protocol, metric, methods)
+    if metric == "accuracy":
+        printed = part.drop_duplicates("method").set_index("method")["paper"].reindex(methods)
+        style = {"marker": "D", "s": 34, "facecolor": "none", "edgecolor": COLOURS["student"], "zorder": 4}
+        ax.scatter(printed, range(len(methods)), label="paper", **style)
+    chance_line(ax, vertical=True)
+
+    done = part[part["metric"] == metric].groupby("method")["n_runs"].min().reindex(methods, fill_value=0)
+    n_expected = int(part["n_expected"].iloc[0])
+    ax.set_yticks(range(len(methods)), [display_name(method) for method in methods])
+    for row, (method, label) in enumerate(zip(methods, ax.get_yticklabels(), strict=True)):
+        if done[method] == n_expected:
+            continue
+        if done[method] == 0:
+            label.set_color(COLOURS["absent"])
+        where = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "left"}
+        ax.text(1.01, row, f"{done[method]} of {n_expected}", color=COLOURS["absent"], fontsize=8, **where)
+    ax.set(ylim=(len(methods) - 0.5, -0.5), xlabel=f"{METRIC_NAMES[metric]} (%)", ylabel="")
+    ax.grid(axis="x")
+    profile, data = part[["profile", "data"]].iloc[0]
+    counts = sorted(set(done[done > 0])) or [0]
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+    ax.set_title(
+        f"Table {table} ({TABLE_TITLES[table]}), {target}\n{data}, profile {profile}, n = {n} of {n_expected} runs"
+    )
+    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3, columnspacing=1.2)
+    return ax
+
+
+def _draw_protocol(ax: Axes, part: pd.DataFrame, protocol: str, metric: str, methods: tuple[str, ...]) -> None:
+    shown = part[(part["metric"] == metric) & (part["n_runs"] > 0)]
+    rows = np.array([methods.index(method) for method in shown["method"]]) + OFFSETS[protocol]
+    mean = shown["mean"].to_numpy()
+    # A single run has no interval; its bar has no length instead of making matplotlib drop the dot.
+    bars = np.nan_to_num(np.stack([mean - shown["low"], shown["high"] - mean]))
+    style = {"color": COLOURS[protocol], "marker": MARKERS[protocol], "linestyle": "none", "linewidth": 1.2}
+    ax.errorbar(mean, rows, xerr=bars, label=PROTOCOL_NAMES[protocol], markersize=5, **style)
+    majority = part.loc[part["metric"] == "majority", "mean"].mean()
+    if metric in ("accuracy", "expected_accuracy") and not np.isnan(majority):
+        label = f"majority, {PROTOCOL_NAMES[protocol]}"
+        ax.axvline(majority, color=COLOURS[protocol], linestyle=":", linewidth=1.1, label=label, zorder=1)

@@ -1,0 +1,214 @@
+"""The loop: what it selects, what it may see, and that equal runs are equal."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cdgkd_utils.experiments.recipes import RECIPES, table_recipes
+from cdgkd_utils.methods.distillation import DenseGuidance
+from cdgkd_utils.methods.loss import CrossEntropy
+from cdgkd_utils.models.compact import build_model
+from cdgkd_utils.training import Inputs, TrainSettings, evaluate, fit, predict
+
+
+def make_inputs(n=240, seed=0):
+    """Windows whose label shows in one video feature, with noise."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 2, (n,), generator=g)
+    a = torch.randn(n, 4, 28, 40, generator=g)
+    video = torch.randn(n, 5, 768, generator=g)
+    video[:, :, 0] += 3 * (2 * labels[:, None] - 1)
+    rows = torch.arange(n)
+    mask = torch.ones(n, 5, dtype=torch.bool)
+    return Inputs(a @ a.transpose(-1, -2) / 40, video, mask, labels, rows[: n // 2], rows[n // 2 : 3 * n // 4])
+
+
+INPUTS = make_inputs()
+SETTINGS = TrainSettings(epochs=4, batch_size=32)
+
+
+def state(model):
+    return torch.cat([v.flatten().double() for v in model.state_dict().values()])
+
+
+@pytest.mark.parametrize("name", ["fusion_rebalanced", "ce", "cdgkd"])
+def test_two_equal_runs_give_equal_logs_and_weights(name):
+    recipe = RECIPES[name]
+    guides = {g: torch.randn(240, 2, generator=torch.Generator().manual_seed(i)) for i, g in enumerate(recipe.guides)}
+    logs, weights = [], []
+    for junk in (1, 2):
+        torch.manual_seed(junk)  # the caller's state must not matter
+        model = build_model(recipe.model, 5)
+        done = fit(model, INPUTS, recipe.loss(guides, 7), SETTINGS, seed=11)
+        logs.append(done.log.drop(columns="seconds"))
+        weights.append(state(model))
+    pd.testing.assert_frame_equal(*logs, check_exact=True)
+    assert torch.equal(*weights)
+
+
+def test_another_seed_is_another_run_and_threads_do_not_matter():
+    threads = torch.get_num_threads()
+    results = []
+    for seed, n in ((1, 1), (1, 2), (2, 1)):
+        torch.set_num_threads(n)
+        model = build_model("student", 0)
+        fit(model, INPUTS, CrossEntropy(), SETTINGS, seed=seed)
+        assert torch.get_num_threads() == n
+        results.append(state(model))
+    torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_the_best_validation_epoch_is_restored_and_the_last_on_request():
+    for selection in ("best_val", "last_epoch"):
+        model = build_model("student", 0)
+        done = fit(model, INPUTS, CrossEntropy(), replace(SETTINGS, epochs=6, selection=selection), seed=0)
+        score = evaluate(model, INPUTS, INPUTS.val)
+        row = done.log.iloc[done.chosen_epoch]
+        assert score["balanced_accuracy"] == pytest.approx(row["val_balanced_accuracy"])
+        assert score["loss"] == pytest.approx(row["val_loss"], rel=1e-6)
+        if selection == "best_val":
+            ranked = done.log.sort_values(["val_balanced_accuracy", "val_loss"], ascending=[False, True])
+            assert done.chosen_epoch == ranked["epoch"].iloc[0]
+        else:
+            assert done.chosen_epoch == 5
+
+
+def test_patience_stops_after_epochs_without_a_better_one():
+    noise = replace(INPUTS, labels=torch.randint(0, 2, (240,), generator=torch.Generator().manual_seed(1)))
+    done = fit(build_model("student", 0), noise, CrossEntropy(), TrainSettings(60, 32, patience=3), seed=0)
+    assert len(done.log) == done.chosen_epoch + 4 < 60
+
+
+def test_it_learns_what_can_be_learned():
+    """The label is in the video with d' = 6: a student must find it; EEG here is noise by construction."""
+    model = build_model("student", 0)
+    fit(model, INPUTS, CrossEntropy(), TrainSettings(epochs=15, batch_size=32), seed=0)
+    assert evaluate(model, INPUTS, torch.arange(180, 240))["accuracy"] > 0.9
+
+
+def test_test_rows_and_other_modalities_are_never_read():
+    """The student trained beside NaN EEG, and NaN in every row outside train and val, is the same student."""
+    poisoned = replace(INPUTS, eeg=torch.full_like(INPUTS.eeg, torch.nan), video=INPUTS.video.clone())
+    poisoned.video[180:] = torch.nan
+    weights = []
+    for inputs in (INPUTS, poisoned):
+        model = build_model("student", 0)
+        fit(model, inputs, CrossEntropy(), SETTINGS, seed=0)
+        weights.append(state(model))
+    assert torch.equal(*weights)
+
+
+def test_validation_rows_do_not_train():
+    shifted = replace(INPUTS, video=INPUTS.video.clone())
+    shifted.video[INPUTS.val] *= -1
+    weights = []
+    for inputs in (INPUTS, shifted):
+        model = build_model("student", 0)
+        fit(model, inputs, CrossEntropy(), replace(SETTINGS, selection="last_epoch"), seed=0)
+        weights.append(state(model))
+    assert torch.equal(*weights)
+
+
+def test_no_guide_is_dropped_and_none_drawn_in_evaluation():
+    generator = torch.Generator().manual_seed(0)
+    loss = DenseGuidance({"g": torch.zeros(240, 2)}, drop_prob=0.5, generator=generator)
+    model = build_model("student", 0)
+    fit(model, INPUTS, loss, replace(SETTINGS, epochs=2), seed=0)
+    assert len(loss.kept_history) == 2 * -(-120 // 32)
+    before = generator.get_state()
+    evaluate(model, INPUTS, INPUTS.val)
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_prediction_is_deterministic_leaves_the_mode_and_ignores_the_chunk():
+    model = build_model("teacher", 0).train()
+    rows = torch.arange(50)
+    one, two = predict(model, INPUTS, rows), predict(model, INPUTS, rows, chunk=7)
+    assert model.training
+    torch.testing.assert_close(one.logits, two.logits, rtol=1e-5, atol=1e-6)
+    assert not one.logits.requires_grad
+    assert one.features["eeg"].shape == (50, 64)
+
+
+def test_guide_logits_computed_once_equal_those_computed_batch_by_batch():
+    """Frozen guides in evaluation mode on fixed inputs: looking up is the same function as recomputing."""
+    guide = build_model("teacher", 1).eval()
+    everything = predict(guide, INPUTS, torch.arange(240)).logits
+    for rows in torch.randperm(240, generator=torch.Generator().manual_seed(0)).split(37):
+        torch.testing.assert_close(predict(guide, INPUTS, rows).logits, everything[rows], rtol=1e-5, atol=1e-6)
+
+
+def test_evaluate_by_hand():
+    model = build_model("student", 0)
+    rows = torch.arange(60)
+    logits = predict(model, INPUTS, rows).logits.numpy()
+    y = INPUTS.labels[:60].numpy()
+    right = logits.argmax(1) == y
+    got = evaluate(model, INPUTS, rows)
+    assert got["accuracy"] == pytest.approx(right.mean())
+    assert got["balanced_accuracy"] == pytest.approx((right[y == 0].mean() + right[y == 1].mean()) / 2)
+    assert got["loss"] == pytest.approx(F.cross_entropy(torch.tensor(logits), torch.tensor(y)).item())
+
+
+def test_an_interruption_keeps_the_best_so_far_and_one_before_any_epoch_is_passed_on():
+    seen = []
+
+    def stop_in_third(log):
+        seen.append(len(log))
+        if len(log) == 3:
+            raise KeyboardInterrupt
+
+    model = build_model("student", 0)
+    done = fit(model, INPUTS, CrossEntropy(), TrainSettings(9, 32), seed=0, on_epoch=stop_in_third)
+    assert done.interrupted
+    assert len(done.log) == 3
+    assert seen == [1, 2, 3]
+    score = evaluate(model, INPUTS, INPUTS.val)["balanced_accuracy"]
+    assert score == pytest.approx(done.log["val_balanced_accuracy"].max())
+
+    class Stop(CrossEntropy):
+        def __call__(self, *args):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(build_model("student", 0), INPUTS, Stop(), SETTINGS, seed=0)
+
+
+def test_a_loss_that_is_not_finite_is_named():
+    broken = replace(INPUTS, video=torch.full_like(INPUTS.video, torch.inf))
+    with pytest.raises(ValueError, match="not finite in epoch 0"):
+        fit(build_model("student", 0), broken, CrossEntropy(), SETTINGS, seed=0)
+
+
+@pytest.mark.parametrize("wrong", [{"selection": "best"}, {"optimizer": "adam"}, {"epochs": 0}, {"batch_size": 1}])
+def test_wrong_settings_are_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainSettings(**({"epochs": 1} | wrong))
+
+
+def test_the_log_holds_what_the_plots_read():
+    loss = RECIPES["fusion_rebalanced"].loss({}, 0)
+    log = fit(build_model("teacher", 0), INPUTS, loss, SETTINGS, seed=0).log
+    for column in (
+        "epoch train_loss train_accuracy val_loss val_accuracy val_balanced_accuracy seconds imbalance_ratio "
+        "video_weight eeg_weight loss_ce loss_proto_video loss_proto_eeg proto_accuracy_eeg proto_accuracy_video"
+    ).split():
+        assert np.isfinite(log[column]).all(), column
+    np.testing.assert_allclose(
+        log["train_loss"], log["loss_ce"] + log["loss_proto_video"] + log["loss_proto_eeg"], rtol=1e-5
+    )
+
+
+def test_every_guide_of_a_recipe_exists_and_is_larger():
+    size = {"teacher": 3, "ta1": 2, "ta2": 1, "student": 0, "eeg": 0, "video": 0}
+    for recipe in RECIPES.values():
+        for guide in recipe.guides:
+            assert size[RECIPES[guide].model] > size[recipe.model]
+    assert table_recipes(1) == "ce ce_last ce_ls kd kd_drop takd dense cdgkd".split()
+    assert table_recipes(2) == "eeg video fusion fusion_constant fusion_rebalanced".split()
