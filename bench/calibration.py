@@ -1,8 +1,8 @@
 """How much of the feeling linear probes find in the twin: ``python bench/calibration.py [--world mixed] [--seeds 2]``.
 
 The twin is meant to give about 60-65 % from one modality, 66-70 % from both, and r of 0.85-0.9 with the
-latents that the modality sees. Observed accuracy counts rated labels; expected accuracy is the mean
-probability, known from the latents, that the predicted label comes true.
+latents that the modality sees (guesses averaged over a trial). Observed accuracy counts rated labels;
+expected accuracy is the mean probability, known from the latents, that the predicted label comes true.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def calibrate(windows: Windows, target: str, unit: str) -> dict[str, float]:
     latents = {name: np.empty(len(windows)) for name in features}
     for train, test in GroupKFold(N_FOLDS, shuffle=True, random_state=0).split(labels, groups=groups):
         for name, x in features.items():
-            logistic = probe(LogisticRegression(C=0.003, max_iter=500)).fit(x[train], labels[train])
+            logistic = probe(LogisticRegression(C=0.01, max_iter=500)).fit(x[train], labels[train])
             scores[name][test] = logistic.decision_function(x[test])
             truth = windows.truth[f"x_{name}_{target}"].to_numpy()
             latents[name][test] = probe(Ridge(300.0)).fit(x[train], truth[train]).predict(x[test])
@@ -65,8 +65,11 @@ def calibrate(windows: Windows, target: str, unit: str) -> dict[str, float]:
         guess = score > 0
         out[f"{name}, observed"] = 100 * (guess == labels).mean()
         out[f"{name}, expected"] = 100 * np.where(guess, posterior, 1 - posterior).mean()
+    trial = windows.index.groupby(["subject", "trial"]).ngroup()
     for name, guess in latents.items():
-        out[f"{name}, r"] = np.corrcoef(guess, windows.truth[f"x_{name}_{target}"])[0, 1]
+        pair = pd.DataFrame({"guess": guess, "truth": windows.truth[f"x_{name}_{target}"]})
+        out[f"{name}, r by window"] = pair.corr().loc["guess", "truth"]
+        out[f"{name}, r by trial"] = pair.groupby(trial.to_numpy()).mean().corr().loc["guess", "truth"]
     out["known latent, expected"] = 100 * np.maximum(posterior, 1 - posterior).mean()
     out["majority"] = 100 * max(labels.mean(), 1 - labels.mean())
     return out

@@ -23,11 +23,13 @@ def _parser() -> argparse.ArgumentParser:
     twin = commands.add_parser(
         "twin",
         help="write the synthetic twin as files in a real data set's layout",
-        description="Write the synthetic twin as files that the reader of the real data reads. The defaults are a small "
-        "folder; DEAP's own geometry is --subjects 22 --trials 40 --seconds 60 --size 576.",
+        description="Write the synthetic twin as files that the reader of the real data reads. The defaults make "
+        "a small folder; DEAP's own geometry is --subjects 22 --trials 40 --seconds 60 --size 576.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    twin.add_argument("--layout", choices=["deap"], default="deap", help="whose layout; only DEAP's can be written so far")
+    twin.add_argument(
+        "--layout", choices=["deap"], default="deap", help="whose layout; only DEAP's can be written so far"
+    )
     twin.add_argument("--out", type=Path, required=True, help="folder to make; it must not exist or be empty")
     twin.add_argument("--subjects", type=int, default=2)
     twin.add_argument("--trials", type=int, default=4)
@@ -46,7 +48,9 @@ def _twin(args: argparse.Namespace) -> None:
 
     settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, seed=args.seed, world=args.world)
     write_deap(settings, args.out, seconds=args.seconds, frame_size=args.size, n_jobs=args.jobs)
-    sys.stdout.write(f"{args.out}: synthetic data in DEAP's layout; read it with dataset='deap', data_root='{args.out}'\n")
+    sys.stdout.write(
+        f"{args.out}: synthetic data in DEAP's layout; read it with dataset='deap', data_root='{args.out}'\n"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

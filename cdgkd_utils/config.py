@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
-import types
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from importlib import metadata
 from pathlib import Path
 
 DATASETS = ("twin", "deap")
@@ -103,14 +104,14 @@ class Params:
         if self.seed < 0:
             raise ParameterError(f"parameter seed: expected 0 or more, got {self.seed}")
         if self.dataset == "twin" and self.data_root:
-            raise ParameterError("parameter data_root: only dataset='deap' reads files; set dataset='deap' or data_root=''")
+            raise ParameterError("parameter data_root: only dataset='deap' reads files; set it, or data_root=''")
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, object]) -> Params:
         """Read the parameters from a notebook's globals, strictly.
 
-        Every plain value defined so far must be a known parameter, so call this right after the
-        cell tagged ``parameters``; a misspelt papermill parameter is then an error, not a default.
+        Every plain value defined so far must be a known parameter (imported CONSTANTS aside), so call this
+        right after the cell tagged ``parameters``; a misspelt papermill parameter is then an error, not a default.
 
         Raises
         ------
@@ -118,19 +119,19 @@ class Params:
             A name is unknown, or a value has the wrong type or is not one of the choices.
         """
         known = {f.name for f in fields(cls)}
-        callables = (types.ModuleType, type, types.FunctionType, types.MethodType, types.BuiltinFunctionType)
+        # Left over are imports (modules, classes, functions, CONSTANTS) and what IPython puts there.
         values = {
             name: value
             for name, value in namespace.items()
-            if not name.startswith("_") and name not in ("In", "Out") and not isinstance(value, callables)
+            if name in known
+            or (
+                not (name.startswith("_") or name.isupper() or name in ("In", "Out"))
+                and not (callable(value) or inspect.ismodule(value))
+            )
         }
-        # IPython puts callable helpers (exit, quit, get_ipython) and ipykernel its shell objects there.
-        values = {n: v for n, v in values.items() if n in known or not (callable(v) or inspect.ismodule(v))}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ParameterError(
-                f"unknown notebook parameter {', '.join(unknown)}; known: {', '.join(sorted(known))}"
-            )
+            raise ParameterError(f"unknown notebook parameter {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         return cls(**values)
 
     @property
@@ -140,6 +141,12 @@ class Params:
 
     def as_dict(self) -> dict:
         return asdict(self)
+
+    def overview(self) -> dict[str, str]:
+        """Configuration and versions, as every notebook shows them."""
+        versions = {name: metadata.version(name) for name in ("torch", "numpy", "mne", "scikit-learn")}
+        chosen = {name: str(value) for name, value in asdict(self).items() if name != "data_root"}
+        return chosen | {"python": platform.python_version()} | versions
 
 
 def home() -> Path:

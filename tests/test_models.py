@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import signal
 
-from cdgkd_utils.models import BANDS, MODELS, band_covariances, build_model
+from cdgkd_utils.data.constants import BANDS
+from cdgkd_utils.models import MODELS, band_covariances, build_model
 from cdgkd_utils.models.compact import n_parameters
 
 RNG = np.random.default_rng(0)

@@ -49,7 +49,8 @@ def prepared(settings: Mapping[str, object], build: Callable[[], Windows], root:
     Returns
     -------
     Windows
-        The arrays are read-only memory maps; ``meta`` has also ``key`` and ``cache_settings``.
+        The arrays are read-only memory maps; ``meta`` has also ``key``, ``cache_settings`` and
+        ``fingerprint`` (the key, unless the builder gave one).
     """
     key = settings_key({"layout": LAYOUT_VERSION, **settings})
     folder = Path(root) / "prepared" / key
@@ -59,7 +60,10 @@ def prepared(settings: Mapping[str, object], build: Callable[[], Windows], root:
         except _Damaged as damage:
             aside = _move_aside(folder)
             warnings.warn(f"{damage}; moved to {aside.name}, preparing the windows again", stacklevel=2)
-    _store(build(), folder, {"key": key, "cache_settings": dict(settings)})
+    windows = build()
+    # Where no files were read, the settings are all that the windows come from.
+    extra = {"key": key, "cache_settings": dict(settings), "fingerprint": windows.meta.get("fingerprint", key)}
+    _store(windows, folder, extra)
     return _load(folder)
 
 
@@ -120,7 +124,7 @@ def _load(folder: Path) -> Windows:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"stimulus": str}, float_precision="round_trip")
+    return pd.read_csv(path, dtype={"stimulus": str})
 
 
 def _move_aside(folder: Path) -> Path:

@@ -5,6 +5,8 @@ WINDOW_SECONDS = 4.0
 WINDOW_SAMPLES = 512
 BASELINE_SECONDS = 3.0
 BASELINE_SAMPLES = 384  # DEAP: rows start with 3 s before playback, without video
+# Hz; half-open intervals, so that a frequency belongs to one band.
+BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0)}
 N_FRAMES = 5  # frames per window, at the centres of five 0.8 s bins
 N_VIDEO_FEATURES = 768
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class _Python2Pickler(pickle._Pickler):
     large again, on which readers' ``encoding`` argument (needed for the real files) has no effect.
     """
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)
 
     def save_python2_str(self, value):
         payload = value.encode("latin1") if isinstance(value, str) else value

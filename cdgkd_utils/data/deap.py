@@ -77,11 +77,8 @@ class DeapTree:
     def files(self) -> list[Path]:
         """Every file that decides what the reader yields."""
         fixed = [self.root / name for name in (RATINGS_FILE, SYNTHETIC_FILE, TRUTH_FILE)]
-        return [
-            *(path for path in fixed if path.is_file()),
-            *map(self.dat, self.subjects),
-            *self.ratings["clip"].dropna(),
-        ]
+        tables = [path for path in fixed if path.is_file()]
+        return [*tables, *map(self.dat, self.subjects), *self.ratings["clip"].dropna()]
 
     def truth(self) -> pd.DataFrame | None:
         """The latents stored with a synthetic folder, one row per trial; None for real data."""
@@ -90,9 +87,9 @@ class DeapTree:
 
 
 def _read_csv(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a table exactly (floats round-trip) and insist on some columns."""
+    """Read a table and insist on some columns."""
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing; {_HOW_TO}") from error
     except ValueError as error:  # undecodable, empty or ragged
@@ -103,9 +100,8 @@ def _read_csv(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     return table
 
 
-def _numbered(folder: Path, pattern: str) -> dict[int, Path]:
-    """Files ``sNN...`` of a folder by subject number."""
-    return {int(path.name[1:3]): path for path in sorted(folder.glob(pattern))}
+def _subjects(folder: Path, pattern: str) -> set[int]:
+    return {int(path.name[1:3]) for path in folder.glob(pattern)}
 
 
 def open_tree(root: str | Path, subjects: Iterable[int] | None = None) -> DeapTree:
@@ -122,12 +118,12 @@ def open_tree(root: str | Path, subjects: Iterable[int] | None = None) -> DeapTr
     DataError
         The folder is missing, empty or incomplete, or its table of ratings is not usable.
     """
-    root = Path(root)
+    root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"data_root {str(root)!r}: no such folder; {_HOW_TO}")
-    with_eeg = _numbered(root / DAT_FOLDER, "s[0-9][0-9].dat")
-    with_video = _numbered(root / VIDEO_FOLDER, "s[0-9][0-9]")
-    available = sorted(with_eeg.keys() & with_video.keys())
+    # The patterns leave out the stray files that unpacking and desktops put into these folders.
+    with_eeg = _subjects(root / DAT_FOLDER, "s[0-9][0-9].dat")
+    available = sorted(with_eeg & _subjects(root / VIDEO_FOLDER, "s[0-9][0-9]"))
     if not available:
         raise DataError(f"data_root {str(root)!r}: no subject with both EEG and face video; {_HOW_TO}")
     chosen = available if subjects is None else sorted(set(subjects))
@@ -150,7 +146,9 @@ def open_tree(root: str | Path, subjects: Iterable[int] | None = None) -> DeapTr
                     f"{path}: column {column} of participant {subject} is no permutation of 1..{len(rows) or 40}; "
                     "expected one row per trial: copy it again from metadata_csv.zip"
                 )
-    names = [f"s{s:02d}/s{s:02d}_trial{t:02d}.avi" for s, t in zip(ratings["Participant_id"], ratings["Trial"], strict=True)]
+    names = [
+        f"s{s:02d}/s{s:02d}_trial{t:02d}.avi" for s, t in zip(ratings["Participant_id"], ratings["Trial"], strict=True)
+    ]
     clips = [root / VIDEO_FOLDER / name for name in names]
     ratings["clip"] = pd.Series([clip if clip.is_file() else None for clip in clips], dtype=object)
     return DeapTree(root, tuple(chosen), ratings, _synthetic(root / SYNTHETIC_FILE))
@@ -161,7 +159,7 @@ def _synthetic(path: Path) -> dict | None:
         return None
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-        note["settings"]["world"]  # noqa: B018
+        note["settings"]["world"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: expected JSON with the twin's settings; write the folder again") from error
     return note
@@ -196,9 +194,10 @@ def trials_of(tree: DeapTree, subjects: Iterable[int] | None = None) -> Iterator
         difference = np.abs(rows[RATING_COLUMNS].to_numpy(float) - labels)
         if not (difference <= 0.01 + 1e-9).all():
             row, column = np.argwhere(~(difference <= 0.01 + 1e-9))[0]
+            name = RATING_COLUMNS[column]
             raise DataError(
-                f"{tree.root / RATINGS_FILE}: {RATING_COLUMNS[column]} of participant {subject}, Experiment_id {row + 1} is "
-                f"{rows[RATING_COLUMNS[column]].iloc[row]}, but {path.name} says {labels[row, column]:.2f}; "
+                f"{tree.root / RATINGS_FILE}: {name} of participant {subject}, Experiment_id {row + 1} is "
+                f"{rows[name].iloc[row]}, but {path.name} says {labels[row, column]:.2f}; "
                 "take both from the same release"
             )
         for row, (presentation, clip) in enumerate(zip(rows["Trial"], rows["clip"], strict=True)):

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
+Shape = tuple[np.ndarray, Colour]  # corners in half picture widths from the middle, shape (n, 2)
 
 EXPRESSION = ("mouth_curve", "mouth_open", "brow_raise", "brow_tilt", "eye_open")
 PARAMETERS = (*EXPRESSION, "blink", "shift_x", "shift_y", "yaw", "roll", "disc_radius", "disc_x", "disc_y")
@@ -105,13 +106,14 @@ def draw_face(identity: FaceIdentity, values: Mapping[str, float], size: int) ->
         STRONGEST * np.tanh(values[name] / STRONGEST) for name in EXPRESSION
     )
     turn = 0.10 * values["yaw"]  # inner features move across the head when it turns
-    head: list[tuple[np.ndarray, Colour]] = []
-    dark = _shade(who.skin, 0.72)
+    head: list[Shape] = []
+    dark, brows = _shade(who.skin, 0.72), _shade(who.hair, 0.6)
 
     head.append((_oval(0, -0.10, who.width + 0.10, who.height + 0.06), who.hair))
     neck = np.array([(-0.24, 0.5), (0.24, 0.5), (0.28, 1.0), (-0.28, 1.0)])
     head.append((neck, _shade(who.skin, 0.82)))
-    head.append((np.array([(-0.95, 1.6), (-0.8, 1.02), (-0.26, 0.88), (0.26, 0.88), (0.8, 1.02), (0.95, 1.6)]), who.shirt))
+    shirt = np.array([(-0.95, 1.6), (-0.8, 1.02), (-0.26, 0.88), (0.26, 0.88), (0.8, 1.02), (0.95, 1.6)])
+    head.append((shirt, who.shirt))
     for side in (-1, 1):
         head.append((_oval(side * who.width - 0.4 * turn, 0.02, 0.07, 0.14), _shade(who.skin, 0.88)))
     head.append((_oval(0, 0, who.width, who.height), who.skin))
@@ -123,14 +125,15 @@ def draw_face(identity: FaceIdentity, values: Mapping[str, float], size: int) ->
     for side in (-1, 1):
         x = side * who.eye_spacing + turn
         white = _oval(x, eyes_y, who.eye_size, openness)
-        head.append((white * (1, 1) + (0, -0.025), dark))
+        head.append((white - (0, 0.025), dark))
         head.append((white, _WHITE))
         for radius, colour in ((0.075, who.iris), (0.035, _PUPIL)):
             head.append((_oval(x + 0.25 * turn, eyes_y, radius, min(radius, openness)), colour))
-        head.append((_brow(who, side, x, brow_raise, tilt), who.hair))
+        head.append((_brow(who, side, x, brow_raise, tilt), brows))
 
-    nose = np.array([(0.3 * turn, -0.06), (0.085 + turn, -0.10 + who.nose_length), (-0.085 + turn, -0.10 + who.nose_length)])
-    head.append((nose + (0.5 * turn, 0), _shade(who.skin, 0.84)))
+    tip = -0.10 + who.nose_length
+    nose = np.array([(0.8 * turn, -0.06), (1.5 * turn + 0.085, tip), (1.5 * turn - 0.085, tip)])
+    head.append((nose, _shade(who.skin, 0.84)))
     head.extend(_mouth(who, turn, curve, mouth_open))
     return _paint(head, values, who.background, size)
 
@@ -145,7 +148,7 @@ def _brow(who: FaceIdentity, side: int, x: float, brow_raise: float, tilt: float
     return np.vstack([np.column_stack([along, upper]), np.column_stack([along, lower])[::-1]])
 
 
-def _mouth(who: FaceIdentity, turn: float, curve: float, mouth_open: float) -> list[tuple[np.ndarray, Colour]]:
+def _mouth(who: FaceIdentity, turn: float, curve: float, mouth_open: float) -> list[Shape]:
     across = np.linspace(-1, 1, 9)
     half_width = who.mouth_width * (1 + 0.06 * curve)
     x = half_width * across + 1.2 * turn
@@ -161,7 +164,7 @@ def _mouth(who: FaceIdentity, turn: float, curve: float, mouth_open: float) -> l
     return [(ring(top - lip, bottom + lip), lips), (ring(top, bottom), _MOUTH)]
 
 
-def _paint(shapes: list[tuple[np.ndarray, Colour]], values: Mapping[str, float], background: Colour, size: int) -> np.ndarray:
+def _paint(shapes: list[Shape], values: Mapping[str, float], background: Colour, size: int) -> np.ndarray:
     """Turn and shift all shapes at once, then fill them in order; the disc lies in front."""
     points = np.vstack([polygon for polygon, _ in shapes])
     c, s = np.cos(values["roll"]), np.sin(values["roll"])

@@ -23,7 +23,7 @@ BACKGROUND = slice(TASK.stop, TASK.stop + N_BACKGROUND)
 EYES = slice(BACKGROUND.stop, BACKGROUND.stop + N_EYES)
 
 _GEOMETRY = {
-    "version": 1,
+    "version": 2,
     "centre": (0.0, 0.0, 0.04),  # m; what MNE fits to this montage, written out so that no fit is needed
     "radius": 0.095,
     "task_depth": 0.72,  # of the radius
@@ -75,11 +75,12 @@ def _compute() -> np.ndarray:
         position, orientation = _dipoles(dict(zip(DEAP_EEG, electrodes, strict=True)))
         n_dipoles = len(position)
         # One dipole a time point, and unit-size moments: each column of the solution is one dipole.
-        dipoles = mne.Dipole(np.arange(n_dipoles) / SFREQ, position, np.ones(n_dipoles), orientation, np.ones(n_dipoles))
+        ones = np.ones(n_dipoles)
+        dipoles = mne.Dipole(np.arange(n_dipoles) / SFREQ, position, ones, orientation, ones)
         head = mne.make_sphere_model(_GEOMETRY["centre"], _GEOMETRY["radius"], verbose="error")
         solution = mne.make_forward_dipole(dipoles, head, info, verbose="error")[0]["sol"]
     rows = [solution["row_names"].index(name) for name in DEAP_EEG]
-    columns = solution["data"][rows]
+    columns = solution["data"][rows].astype(np.float64)
     columns = columns - columns.mean(axis=0)
     columns = columns / np.abs(columns).max(axis=0)
     # Rounded, so that the last bits of one machine's arithmetic do not change the twin.

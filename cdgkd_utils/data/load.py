@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from ..config import Params, home
 from .cache import prepared
-from .deap import DeapTree, open_tree, trials_of
+from .deap import TRUTH_FILE, DeapTree, open_tree, trials_of
 from .errors import DataError
 from .fingerprint import files_digest
 from .twin import TwinSettings, prepare_twin
@@ -23,6 +23,18 @@ from .windows import windows_from_trials
 # Sources of this folder whose change makes stored windows stale.
 TWIN_SOURCES = ("constants.py", "features.py", "leadfield.py", "types.py", "twin*.py", "face*.py")
 DEAP_SOURCES = ("constants.py", "features.py", "types.py", "deap.py", "dat_file.py", "video.py", "windows.py")
+
+
+def twin_settings(params: Params, repeat: int = 0) -> TwinSettings:
+    """The twin that a profile and a world ask for; each repetition has its own people."""
+    scale = params.scale
+    return TwinSettings(
+        n_subjects=scale.n_subjects,
+        n_trials=scale.n_trials,
+        n_windows=scale.n_windows,
+        seed=params.seed + repeat,
+        world=params.world,
+    )
 
 
 def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> Windows:
@@ -49,21 +61,16 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
         A file of the data set is missing, damaged or contradicts another. Nothing is stored then.
     """
     n_jobs = n_jobs or joblib.cpu_count()
-    scale = params.scale
     if params.dataset == "twin":
-        settings = TwinSettings(
-            n_subjects=scale.n_subjects,
-            n_trials=scale.n_trials,
-            n_windows=scale.n_windows,
-            seed=params.seed + repeat,
-            world=params.world,
-        )
+        settings = twin_settings(params, repeat)
         key = {"dataset": "twin", "settings": asdict(settings), "code": _code(TWIN_SOURCES)}
         return prepared(key, lambda: prepare_twin(settings, n_jobs=n_jobs), home())
     if not params.data_root:
-        raise DataError("parameter data_root: empty, but dataset='deap' reads files; give the DEAP folder, or set dataset='twin'")
+        raise DataError(
+            "parameter data_root: empty, but dataset='deap' reads files; give the DEAP folder, or set dataset='twin'"
+        )
     tree = open_tree(params.data_root)
-    choices = {"n_windows": scale.n_windows, "extractor": "hog", "baseline": "none"}
+    choices = {"n_windows": params.scale.n_windows, "extractor": "hog", "baseline": "none"}
     fingerprint = files_digest(tree.root, tree.files())
     key = {"dataset": "deap", "fingerprint": fingerprint, "settings": choices, "code": _code(DEAP_SOURCES)}
     return prepared(key, lambda: prepare_deap(tree, n_jobs=n_jobs, fingerprint=fingerprint, **choices), home())
@@ -89,16 +96,18 @@ def prepare_deap(
     Windows
         ``truth`` is filled for a folder that the twin wrote.
     """
+    truth = tree.truth()
     jobs = [delayed(_subject)(tree, subject, n_windows, extractor, baseline) for subject in tree.subjects]
     finished = Parallel(n_jobs=min(n_jobs, len(jobs)), return_as="generator")(jobs)
     parts = list(tqdm(finished, total=len(jobs), desc="reading DEAP", unit="subject"))
     index = pd.concat([part.index for part in parts], ignore_index=True)
     if index.empty:
         raise DataError(f"data_root {str(tree.root)!r}: not one window with EEG and face video; check face_video")
-    truth = tree.truth()
     if truth is not None:
         keys = ["subject", "trial"]
-        truth = index[keys].merge(truth, on=keys, how="left", validate="many_to_one").drop(columns=keys)
+        truth = index[keys].merge(truth, on=keys, how="left").drop(columns=keys)
+        if len(truth) != len(index) or truth.isna().to_numpy().any():
+            raise DataError(f"{tree.root / TRUTH_FILE}: expected one row for each trial; write the folder again")
     return Windows(
         eeg=np.concatenate([part.eeg for part in parts]),
         video=np.concatenate([part.video for part in parts]),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
+from threadpoolctl import threadpool_limits
 
 from .constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, SFREQ, TARGETS, WINDOW_SAMPLES
 from .leadfield import BACKGROUND, EYES, N_BACKGROUND, TASK, TASK_SITES, leadfield
@@ -69,12 +70,13 @@ def synthesise_eeg(settings: TwinSettings, plan: SubjectPlan) -> np.ndarray:
     ndarray, shape (n_trials, 32, 384 + 512 * n_windows), float64
         µV at 128 Hz, ``DEAP_EEG`` order; row i is trial i + 1.
     """
-    person = _draw_person(stream(settings.seed, plan.subject, "eeg_person"), n_times(settings.n_windows))
-    code = settings.code_gain * np.tensordot(plan.x_eeg, code_weights(), axes=1)
     out = np.empty((settings.n_trials, len(DEAP_EEG), n_times(settings.n_windows)))
-    for row in range(settings.n_trials):
-        rng = stream(settings.seed, plan.subject, "eeg", row + 1)
-        out[row] = _trial(rng, person, code[row], settings.n_windows)
+    with threadpool_limits(1, user_api="blas"):  # the last bits of a matrix product depend on the thread count
+        person = _draw_person(stream(settings.seed, plan.subject, "eeg_person"), n_times(settings.n_windows))
+        code = settings.code_gain * np.tensordot(plan.x_eeg, code_weights(), axes=1)
+        for row in range(settings.n_trials):
+            rng = stream(settings.seed, plan.subject, "eeg", row + 1)
+            out[row] = _trial(rng, person, code[row], settings.n_windows)
     return out
 
 
@@ -108,7 +110,7 @@ def _draw_person(rng: np.random.Generator, n: int) -> _Person:
         bands.append((near, _unit_variance(np.exp(-0.5 * ((freqs[near] - middle) / width) ** 2), n_fft)))
     return _Person(
         log_power=PERSON_SD * rng.standard_normal((len(TASK_SITES), len(BANDS))),
-        to_sensors=(mixing @ lead[:, : BACKGROUND.stop]) * gain,
+        to_sensors=((mixing @ lead[:, : BACKGROUND.stop]) * gain).astype(np.float32),
         blink=eyes / np.abs(eyes).max(),
         pink=_unit_variance(pink, n_fft),
         bands=tuple(bands),
@@ -118,7 +120,7 @@ def _draw_person(rng: np.random.Generator, n: int) -> _Person:
 
 def _unit_variance(spectrum: np.ndarray, n_fft: int) -> np.ndarray:
     """Scale an amplitude spectrum so that, times complex normals (variance 2), its inverse has variance 1."""
-    return spectrum * (n_fft / (2 * np.sqrt((spectrum**2).sum())))
+    return (spectrum * (n_fft / (2 * np.sqrt((spectrum**2).sum())))).astype(np.float32)
 
 
 def _trial(rng: np.random.Generator, person: _Person, code: np.ndarray, n_windows: int) -> np.ndarray:
@@ -130,15 +132,15 @@ def _trial(rng: np.random.Generator, person: _Person, code: np.ndarray, n_window
     log_power[1:] += code  # the first piece is the baseline, before anything was felt
     amplitude = AMPLITUDE * np.exp(0.5 * log_power)
 
-    sources = np.empty((BACKGROUND.stop, n))
-    sources[:] = _inverse(_complex(rng, BACKGROUND.stop, person.pink), slice(None), person.n_fft)[:, :n]
+    # Single precision until the electrodes: a 24-bit amplifier resolves less, and it halves the time.
+    sources = _inverse(_complex(rng, BACKGROUND.stop, person.pink), slice(None), person.n_fft)[:, :n]
     fade = _fade(n_windows)
     for b, (near, spectrum) in enumerate(person.bands):
         wave = _inverse(_complex(rng, len(TASK_SITES), spectrum), near, person.n_fft)[:, :n]
-        wave *= amplitude[:, :, b].T @ fade
+        wave *= amplitude[:, :, b].T.astype(np.float32) @ fade
         sources[TASK] += wave
 
-    out = person.to_sensors @ sources
+    out = (person.to_sensors @ sources).astype(np.float64)
     blinks = np.zeros(n)
     seconds = np.arange(n) / SFREQ
     for _ in range(rng.poisson(BLINKS_PER_SECOND * n / SFREQ)):
@@ -169,7 +171,7 @@ def _fade(n_windows: int) -> np.ndarray:
     steps = np.arange(n_times(n_windows)) - borders[:, None] + 0.5
     after = np.clip(steps / (CROSSFADE * SFREQ) + 0.5, 0, 1)
     after = np.vstack([np.ones_like(after[:1]), after, np.zeros_like(after[:1])])
-    return after[:-1] - after[1:]
+    return (after[:-1] - after[1:]).astype(np.float32)
 
 
 def synthesise_peripheral(settings: TwinSettings, plan: SubjectPlan) -> np.ndarray:

@@ -115,9 +115,11 @@ def render(track: FaceTrack, times: np.ndarray, size: int = 128) -> np.ndarray:
     """
     place = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
     middle, right, down = track.light.astype(np.float32)
-    light = (middle * (1 + right * place + down * place[:, None]))[:, :, None]
+    light = np.repeat((middle * (1 + right * place + down * place[:, None]))[:, :, None], 3, axis=2)
     out = np.empty((len(times), size, size, 3), dtype=np.uint8)
     for picture, row in zip(out, parameters_at(track, np.asarray(times)), strict=True):
         drawn = draw_face(track.identity, dict(zip(PARAMETERS, row.tolist(), strict=True)), size)
-        np.clip(drawn * light, 0, 255, out=picture, casting="unsafe")
+        lit = drawn * light
+        np.clip(lit, 0, 255, out=lit)
+        picture[:] = lit
     return out

@@ -12,6 +12,9 @@ import numpy as np
 from .errors import DataError
 from .features import box_reduce
 
+# A clip that yields a smaller part of the frames its header announces was cut off; headers err by a few frames.
+COMPLETE = 0.9
+
 
 def frames_at(path: str | os.PathLike, times: Sequence[float], size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Decode the frames shown at some times.
@@ -37,18 +40,18 @@ def frames_at(path: str | os.PathLike, times: Sequence[float], size: int = 64) -
     Raises
     ------
     DataError
-        The file cannot be opened as a video, or not one frame of it can be decoded.
+        The file cannot be opened as a video, not one frame can be decoded, or it ends long before its
+        header says.
     """
     frames = np.zeros((len(times), size, size, 3), np.uint8)
     mask = np.zeros(len(times), bool)
-    n_decoded = 0
+    number = n_decoded = 0
     try:
         with av.open(os.fspath(path)) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # callers run one process per core
             wanted = np.rint(np.asarray(times, float) * float(stream.average_rate)).astype(int)
-            last = wanted.max(initial=-1)
-            number = 0
+            last, announced = wanted.max(initial=-1), stream.frames
             for packet in container.demux(stream):
                 try:
                     decoded = packet.decode()
@@ -65,9 +68,15 @@ def frames_at(path: str | os.PathLike, times: Sequence[float], size: int = 64) -
                 if number > last:
                     break
     except (av.error.FFmpegError, IndexError, TypeError) as error:
-        raise DataError(f"{Path(path)}: cannot be decoded as a video ({error}); copy the clip again") from error
-    if not n_decoded:
-        raise DataError(f"{Path(path)}: holds no frame that can be decoded; copy the clip again")
+        raise DataError(
+            f"{Path(path)}: cannot be decoded as a video ({getattr(error, 'strerror', None) or error}); "
+            "copy the clip again, or remove it to leave its trial out"
+        ) from error
+    if not n_decoded or (number <= last and number < COMPLETE * announced):
+        raise DataError(
+            f"{Path(path)}: damaged or truncated, {n_decoded} of {announced} frames can be decoded; "
+            "copy the clip again, or remove it to leave its trial out"
+        )
     return frames, mask
 
 

@@ -108,7 +108,7 @@ class Experiment:
             "stage_version": STAGE_VERSION,
             "recipe": recipe.as_dict(),
             "training": self.settings(recipe).as_dict(),
-            "data": self.study.windows.meta["fingerprint"],
+            "data": self.study.windows.meta["key"],
             "target": self.target,
             "seed": self.study.seed,
             "fold": self.fold,

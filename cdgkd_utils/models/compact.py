@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..data.constants import CHANNELS, N_VIDEO_FEATURES
-from .frontend import BANDS
+from ..data.constants import BANDS, CHANNELS, N_VIDEO_FEATURES
 
 N_CLASSES = 2
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..data.constants import SFREQ
-
-# Hz; half-open intervals, so that a frequency belongs to one band.
-BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0)}
+from ..data.constants import BANDS, SFREQ
 
 
 def band_covariances(eeg: np.ndarray, sfreq: float = SFREQ, chunk: int = 256) -> torch.Tensor:
@@ -36,7 +33,7 @@ def band_covariances(eeg: np.ndarray, sfreq: float = SFREQ, chunk: int = 256) ->
     bins = [np.flatnonzero((frequency >= low) & (frequency < high)) for low, high in BANDS.values()]
     covariances = torch.empty(n_windows, len(bins), n_chans, n_chans)
     for start in range(0, n_windows, chunk):
-        spectrum = torch.fft.rfft(torch.from_numpy(np.ascontiguousarray(eeg[start : start + chunk], np.float32)))
+        spectrum = torch.fft.rfft(torch.from_numpy(np.array(eeg[start : start + chunk], np.float32)))
         for b, inside in enumerate(bins):
             part = torch.view_as_real(spectrum[:, :, inside]).flatten(2)
             # Each rfft bin stands for itself and its mirror image, hence the factor 2.

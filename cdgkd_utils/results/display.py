@@ -121,7 +121,7 @@ def as_text(long_table: pd.DataFrame, dataset: str = "deap") -> str:
         block = pd.DataFrame(index=wide.index)
         for protocol in PROTOCOLS:
             label = PROTOCOL_NAMES[protocol]
-            block[f"{label}: accuracy"] = wide[target, label]
+            block[f"{label}: accuracy"] = wide[target, label].str.replace(" n=", " ")
             for metric, name in shown.items():
                 values = [means.get((method, target, protocol, metric), UNDEFINED) for method in methods]
                 block[f"{name}|{protocol}"] = [_number(value, 1) for value in values]
@@ -131,7 +131,7 @@ def as_text(long_table: pd.DataFrame, dataset: str = "deap") -> str:
         blocks.append(f"{target}\n{text}")
     legend = ", ".join(f"{name} = {METRIC_NAMES[metric]}" for metric, name in shown.items())
     blocks.append(
-        "mean ± sd [95 % interval, corrected for overlapping training sets] n=done/expected, in %. "
+        "mean ± sd [95 % interval, corrected for overlapping training sets] runs done/expected, in %. "
         f"* control, not in the paper.\n{legend}"
     )
     return "\n\n".join(blocks)

@@ -10,10 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.signal import welch
 
-from ..data.constants import CHANNELS, LEFT, SFREQ
+from ..data.constants import BANDS, CHANNELS, LEFT, SFREQ
 from .style import COLOURS
-
-BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0)}  # Hz
 
 
 def montage(ax: Axes | None = None) -> Axes:
@@ -144,7 +142,7 @@ def band_topomap(eeg: np.ndarray, band: str = "alpha", sfreq: float = SFREQ, ax:
     image, _ = plot_topomap(
         band_power(eeg, band, sfreq), electrode_positions(), axes=ax, show=False, sphere=1.0, cmap="viridis", contours=4
     )
-    ax.figure.colorbar(image, ax=ax, shrink=0.75, label="power density (dB re 1 µV²/Hz)")
+    ax.figure.colorbar(image, ax=ax, shrink=0.75, label="dB re 1 µV²/Hz")
     low, high = BANDS[band]
     ax.set_title(f"{band}, {low:.0f}–{high:.0f} Hz", loc="center")
     return ax

@@ -95,5 +95,5 @@ def leak_bars(results: Mapping[str, np.ndarray], majority: float | None = None, 
     chance_line(ax)
     if majority is not None:
         ax.axhline(100 * majority, color=COLOURS["chance"], linestyle=":", linewidth=1, label="majority class")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax

@@ -57,9 +57,9 @@ def dot_plot(
     for protocol in PROTOCOLS:
         _draw_protocol(ax, part[part["protocol"] == protocol], protocol, metric, methods)
     if metric == "accuracy":
-        printed = part.drop_duplicates("method").set_index("method")["paper"].reindex(methods)
+        printed = part.drop_duplicates("method").set_index("method")["paper"].dropna()
         style = {"marker": "D", "s": 34, "facecolor": "none", "edgecolor": COLOURS["student"], "zorder": 4}
-        ax.scatter(printed, range(len(methods)), label="paper", **style)
+        ax.scatter(printed, [methods.index(method) for method in printed.index], label="paper", **style)
     chance_line(ax, vertical=True)
 
     done = part[part["metric"] == metric].groupby("method")["n_runs"].min().reindex(methods, fill_value=0)

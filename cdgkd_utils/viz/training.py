@@ -35,9 +35,9 @@ def _loss(ax: Axes, log: pd.DataFrame) -> None:
 
 
 def _imbalance(ax: Axes, log: pd.DataFrame) -> None:
-    ax.plot(log["epoch"], log["imbalance_ratio"], color=COLOURS["teacher"], marker=".", label="EEG / video")
+    ax.plot(log["epoch"], log["imbalance_ratio"], color=COLOURS["teacher"], marker=".", label="video / EEG")
     ax.axhline(1.0, color=COLOURS["chance"], linestyle="--", linewidth=1, label="balanced")
-    ax.set(ylabel="imbalance ratio (no unit)", title="Below 1: EEG learns slower")
+    ax.set(ylabel="imbalance ratio (no unit)", title="Above 1: video is ahead")
 
 
 def _weights(ax: Axes, log: pd.DataFrame) -> None:

@@ -1,0 +1,45 @@
+PYTHON ?= python3
+VENV ?= .venv
+PROFILE ?= quick
+DATASET ?= twin
+DATA_ROOT ?=
+TARGET ?= valence
+SEED ?= 0
+WORLD ?= mixed
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+# One thread per process: the parallelism is over folds, and results do not depend on the number of threads.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: run test lab notebooks lint help
+
+help:
+	@echo "make run        all notebooks by papermill into build/notebooks, then both tables"
+	@echo "                PROFILE=smoke|quick|bench|paper  DATASET=twin|deap  DATA_ROOT=/path  TARGET=valence|arousal  SEED=0  WORLD=mixed"
+	@echo "make test       oracle tests, then the committed notebooks under nbval"
+	@echo "make lab        JupyterLab"
+	@echo "make notebooks  re-execute the committed notebooks and store their outputs"
+	@echo "make lint       ruff over package, tests, benchmarks and notebooks"
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+run: $(READY)
+	$(BIN)/python -m cdgkd_utils run --profile $(PROFILE) --dataset $(DATASET) --data-root "$(DATA_ROOT)" \
+		--target $(TARGET) --seed $(SEED) --world $(WORLD)
+
+test: $(READY)
+	$(BIN)/python -m pytest tests
+	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env -p no:cacheprovider notebooks
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+notebooks: $(READY)
+	$(BIN)/python -m cdgkd_utils store
+
+lint: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,0 +1,52 @@
+"""The pictures behind one window's video features, for looking at them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..config import Params
+from .deap import open_tree
+from .load import twin_settings
+from .twin import plan_subject
+from .twin_face import face_track, render
+from .types import Windows
+from .video import frames_at
+from .windows import FRAME_OFFSETS
+
+
+def window_frames(
+    params: Params, windows: Windows, row: int, size: int = 128, repeat: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The five frames of a window, drawn again (twin) or decoded again (files).
+
+    Parameters
+    ----------
+    params : Params
+        What `windows` were loaded with.
+    windows : Windows
+    row : int
+        Number of the window.
+    size : int
+        Edge of the pictures in pixels.
+    repeat : int
+        Repetition `windows` were loaded with.
+
+    Returns
+    -------
+    frames : ndarray, shape (5, size, size, 3), uint8
+    mask : ndarray, shape (5,), bool
+        True where the frame exists.
+    times : ndarray, shape (5,)
+        In s from the start of the window.
+    """
+    which = windows.index.iloc[row]
+    times = 4.0 * which["window"] + FRAME_OFFSETS
+    if params.dataset == "twin":
+        settings = twin_settings(params, repeat)
+        plan = plan_subject(settings, int(which["subject"]))
+        frames = render(face_track(settings, plan, int(which["trial"]) - 1), times, size)
+        return frames, np.array(windows.frame_mask[row]), FRAME_OFFSETS
+    tree = open_tree(params.data_root, [int(which["subject"])])
+    chosen = tree.ratings["Experiment_id"] == which["trial"]
+    frames, mask = frames_at(tree.ratings.loc[chosen, "clip"].item(), times, size)
+    return frames, mask, FRAME_OFFSETS

@@ -1,0 +1,161 @@
+"""Executing the notebooks by papermill, and storing them with clean outputs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import papermill
+from traitlets.config import Config
+
+from .config import Params, home
+from .viz.record import done_marker
+
+# Anything that looks like a place on somebody's machine.
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|opt|var|usr|farm|mnt)/|[A-Z]:\\\\|site-packages")
+MAX_NOTEBOOK_BYTES = 1_500_000
+
+
+class NotebookError(RuntimeError):
+    """A notebook failed, or its outputs must not be stored."""
+
+
+def notebook_folder(start: Path | None = None) -> Path:
+    """The collection's folder, found from the working directory.
+
+    Raises
+    ------
+    NotebookError
+        There is no folder ``notebooks`` beside a ``pyproject.toml`` here or above.
+    """
+    here = start or Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder / "notebooks"
+    raise NotebookError("no folder 'notebooks' beside a pyproject.toml here or above; run from the repository")
+
+
+def collection(folder: Path) -> list[Path]:
+    """The notebooks in order."""
+    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+
+
+def execute(params: Params, out: Path, only: str = "") -> Iterator[Path]:
+    """Execute the notebooks in order; yield each one's path when it is done.
+
+    Parameters
+    ----------
+    params : Params
+    out : Path
+        Folder of the executed copies. A notebook that fails is kept there too.
+    only : str
+        Number of the one notebook wanted, such as ``03``; empty runs all.
+
+    Raises
+    ------
+    NotebookError
+        A cell failed; the message holds the cell's error and names the stored copy.
+    """
+    chosen = [n for n in collection(notebook_folder()) if n.name.startswith(only)]
+    if not chosen:
+        raise NotebookError(f"no notebook begins with {only!r}")
+    out.mkdir(parents=True, exist_ok=True)
+    for notebook in chosen:
+        _papermill(notebook, out / notebook.name, params.as_dict())
+        yield out / notebook.name
+
+
+def _papermill(source: Path, target: Path, parameters: dict) -> None:
+    """Run one notebook from its own folder, so that paths mean what they mean in JupyterLab."""
+    # Bars inside cells would end up as text in the stored notebook; papermill's own bar shows the progress.
+    os.environ["TQDM_DISABLE"] = "1"
+    os.environ.setdefault("CDGKD_HOME", str(home()))
+    marker = done_marker(source.stem)
+    marker.unlink(missing_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(source.parent),
+            # Kernels talk over files, not over TCP ports that two runs could both grab.
+            config=Config({"KernelManager": {"transport": "ipc"}}),
+        )
+    except papermill.PapermillExecutionError as error:
+        raise NotebookError(
+            f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n(stored as {target.name})"
+        ) from None
+    if not marker.is_file():
+        # A kernel that was killed leaves a notebook whose cells all claim to be completed.
+        raise NotebookError(f"{source.name} did not reach its last cell (stored as {target.name})")
+
+
+def store(only: str = "") -> Iterator[Path]:
+    """Re-execute the committed notebooks with their default parameters and store them in place, cleaned.
+
+    A notebook is replaced only when it ran through and its outputs may be shown.
+
+    Raises
+    ------
+    NotebookError
+        A cell failed, wrote to stderr or printed a machine's path, or the notebook is too large.
+    """
+    for notebook in collection(notebook_folder()):
+        if not notebook.name.startswith(only):
+            continue
+        temporary = notebook.with_name(f".{notebook.name}.tmp")
+        try:
+            _papermill(notebook, temporary, {})
+            content = cleaned(nbformat.read(temporary, as_version=4))
+            problems = faults(content)
+            if problems:
+                raise NotebookError(f"{notebook.name}: " + "; ".join(problems))
+            nbformat.write(content, temporary)
+            os.replace(temporary, notebook)
+        finally:
+            temporary.unlink(missing_ok=True)
+        yield notebook
+
+
+def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without what a run leaves besides its outputs: timings, papermill's notes, widget state."""
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for number, cell in enumerate(notebook.cells, 1):
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.metadata.get("tags") == []:
+            del cell.metadata["tags"]
+        cell.id = f"cell-{number:02d}"
+    return notebook
+
+
+def faults(notebook: nbformat.NotebookNode) -> list[str]:
+    """Why a notebook's outputs must not be committed; empty when they may."""
+    problems = []
+    counts = [c.execution_count for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+    if counts != list(range(1, len(counts) + 1)):
+        problems.append(f"cells were not executed once each in order: {counts}")
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                problems.append(f"cell {number} ended in {output.ename}")
+            if output.output_type == "stream" and output.name == "stderr":
+                problems.append(f"cell {number} wrote to stderr: {output.text.strip()[:200]}")
+            text = str(output.get("text", "")) + str(
+                {k: v for k, v in output.get("data", {}).items() if not k.startswith("image/")}
+            )
+            if MACHINE_PATH.search(text):
+                problems.append(f"cell {number} shows a path of this machine")
+    size = len(nbformat.writes(notebook))
+    if size > MAX_NOTEBOOK_BYTES:
+        problems.append(f"{size / 1e6:.1f} MB with outputs; keep it under {MAX_NOTEBOOK_BYTES / 1e6:.1f}")
+    return problems

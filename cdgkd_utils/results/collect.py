@@ -1,0 +1,87 @@
+"""From run folders to the tidy table of scores. Reads files only; knows nothing of models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .metrics import score
+from .paper import PROTOCOLS
+
+
+def high_probability(logits: np.ndarray) -> np.ndarray:
+    """P(high) from two logits, shape (n_windows,)."""
+    return 1 / (1 + np.exp(-np.clip(logits[:, 1].astype(float) - logits[:, 0], -500, 500)))
+
+
+def score_run(folder: Path, *, repeat: int, profile: str, data: str, dataset: str) -> list[dict]:
+    """Score one stored run on its two test parts.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a finished run.
+    repeat : int
+    profile, data, dataset : str
+        What the numbers may be called; see :func:`~.tables.results_table`.
+
+    Returns
+    -------
+    list of dict
+        One row per protocol and metric; ``n_train`` and ``n_test`` count trials, the independent units.
+    """
+    spec = json.loads((folder / "spec.json").read_text())
+    rows = []
+    with np.load(folder / "outputs.npz") as outputs:
+        probability = high_probability(outputs["logits"])
+        labels, posterior = outputs["labels"], outputs["posterior"]
+        trial = np.array([f"{s}/{t}" for s, t in zip(outputs["subject"], outputs["trial"], strict=True)])
+        n_train = len(np.unique(trial[outputs["train"]]))
+        for protocol in PROTOCOLS:
+            part = outputs[f"test_{protocol}"]
+            truth = posterior[part] if len(posterior) else None
+            for metric, value in score(labels[part], probability[part], truth).items():
+                rows.append(
+                    {
+                        "table": spec["recipe"]["table"],
+                        "dataset": dataset,
+                        "target": spec["target"],
+                        "protocol": protocol,
+                        "method": spec["recipe"]["name"],
+                        "repeat": repeat,
+                        "fold": spec["fold"],
+                        "metric": metric,
+                        "value": value,
+                        "n_train": n_train,
+                        "n_test": len(np.unique(trial[part])),
+                        "profile": profile,
+                        "data": data,
+                    }
+                )
+    return rows
+
+
+def collect(runs: Iterable[tuple[int, Path]], *, profile: str, data: str, dataset: str = "deap") -> pd.DataFrame:
+    """Scores of many runs.
+
+    Parameters
+    ----------
+    runs : iterable of (repeat, folder)
+    profile, data, dataset : str
+
+    Returns
+    -------
+    DataFrame
+        As :func:`~.tables.results_table` takes it; assistants, which stand in no table, are left out.
+    """
+    rows = [
+        row
+        for repeat, folder in runs
+        for row in score_run(folder, repeat=repeat, profile=profile, data=data, dataset=dataset)
+    ]
+    frame = pd.DataFrame(rows)
+    return frame[frame["table"] > 0].reset_index(drop=True)

@@ -1,0 +1,420 @@
+"""The DEAP folder: written by the twin, read back, and refused when something is wrong with it."""
+
+import ast
+import pickle
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+
+from cdgkd_utils.config import Params
+from cdgkd_utils.data import deap_writer, load, windows
+from cdgkd_utils.data.constants import CHANNEL_ROWS, RATINGS
+from cdgkd_utils.data.dat_file import read_dat, write_dat
+from cdgkd_utils.data.deap import deap_fingerprint, open_tree, read_deap
+from cdgkd_utils.data.deap_writer import write_deap
+from cdgkd_utils.data.errors import DataError
+from cdgkd_utils.data.features import FeatureExtractor
+from cdgkd_utils.data.load import load_windows, prepare_deap
+from cdgkd_utils.data.twin import TwinSettings, plan_subject, prepare_twin
+from cdgkd_utils.data.video import frames_at
+from cdgkd_utils.data.windows import window_starts, windows_from_trials
+
+SETTINGS = TwinSettings(n_subjects=2, n_trials=4, n_windows=2, seed=3)
+CSV = "metadata_csv/participant_ratings.csv"
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """2 subjects x 4 trials x 8 s as files; tests that change them take a copy."""
+    return write_deap(SETTINGS, tmp_path_factory.mktemp("deap") / "tree", seconds=8)
+
+
+@pytest.fixture
+def tree(written, tmp_path):
+    return Path(shutil.copytree(written, tmp_path / "tree"))
+
+
+@pytest.fixture(scope="session")
+def from_disk(written):
+    return prepare_deap(open_tree(written), 0, "hog", "none")
+
+
+def read_all(root, **options):
+    return windows_from_trials(read_deap(root), 0, **options)
+
+
+def coded_clip(path, n_frames, fps=50, size=(160, 128)):
+    """A clip whose frames show their number as ten black or white stripes in the central square."""
+    width, height = size
+    with av.open(str(path), "w", format="avi") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"bf": "3", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        left = (width - height) // 2
+        for number in range(n_frames):
+            picture = np.full((height, width, 3), 128, np.uint8)
+            for bit in range(10):
+                first = left + bit * height // 10
+                picture[:, first : first + height // 10] = 255 * (number >> bit & 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def decode_numbers(frames):
+    columns = (2 * np.arange(10) + 1) * frames.shape[2] // 20
+    return ((frames[:, frames.shape[1] // 2, columns, 1] > 127) << np.arange(10)).sum(axis=1)
+
+
+def test_disk_and_direct_way_give_the_same_windows(from_disk):
+    direct = prepare_twin(SETTINGS, progress=False)
+    np.testing.assert_array_equal(from_disk.eeg, direct.eeg)
+    assert from_disk.eeg.dtype == np.float32 and from_disk.eeg.shape == (16, 28, 512)
+    pd.testing.assert_frame_equal(from_disk.index, direct.index)
+    pd.testing.assert_frame_equal(from_disk.truth, direct.truth)
+    np.testing.assert_array_equal(from_disk.frame_mask, direct.frame_mask)
+    # The clips are compressed. Measured: correlation .97 to .99, median difference .005.
+    pairs = zip(from_disk.video.reshape(-1, 768), direct.video.reshape(-1, 768), strict=True)
+    correlations = [np.corrcoef(a, b)[0, 1] for a, b in pairs]
+    assert np.median(correlations) > 0.975 and min(correlations) > 0.95
+    assert np.median(np.abs(from_disk.video - direct.video)) < 0.01
+    # No frame resembles its neighbour in time as much as itself.
+    shifted = np.corrcoef(from_disk.video[:, :-1].ravel(), direct.video[:, 1:].ravel())[0, 1]
+    assert shifted < np.corrcoef(from_disk.video.ravel(), direct.video.ravel())[0, 1] - 0.02
+
+
+def test_metadata_follow_deap(written):
+    table = pd.read_csv(written / CSV)
+    keys = ["Participant_id", "Trial", "Experiment_id", "Start_time"]
+    assert list(table) == [*keys, "Valence", "Arousal", "Dominance", "Liking", "Familiarity"]
+    assert table[["Participant_id", "Trial"]].to_numpy().tolist() == [[s, t] for s in (1, 2) for t in (1, 2, 3, 4)]
+    assert table["Familiarity"].isna().tolist() == [False] * 4 + [True] * 4
+    for subject, rows in table.groupby("Participant_id"):
+        _, labels = read_dat(written / f"data_preprocessed_python/s{subject:02d}.dat")
+        np.testing.assert_array_equal(
+            rows.sort_values("Experiment_id")[["Valence", "Arousal", "Dominance", "Liking"]], labels
+        )
+        assert (np.diff(rows["Start_time"]) >= (8 + 28) * 1e4).all()
+
+
+def test_clip_names_are_the_order_of_presentation(tree, from_disk):
+    orders = {s: plan_subject(SETTINGS, s).presentation.tolist() for s in (1, 2)}
+    assert orders[1] != [1, 2, 3, 4], "choose a seed whose first person sees the stimuli in another order"
+    folder = tree / "face_video/s01"
+    (folder / "s01_trial01.avi").rename(folder / "keep.avi")
+    (folder / "s01_trial02.avi").rename(folder / "s01_trial01.avi")
+    (folder / "keep.avi").rename(folder / "s01_trial02.avi")
+    swapped = read_all(tree)
+    first, second = (orders[1].index(presentation) for presentation in (1, 2))
+    source = list(range(8))
+    source[first], source[second] = second, first
+    per_trial = from_disk.video.reshape(8, 2, 5, 768)
+    np.testing.assert_array_equal(swapped.video.reshape(8, 2, 5, 768), per_trial[source])
+
+
+def test_sample_384_meets_frame_0(tmp_path, monkeypatch):
+    """Values that name their trial, channel and sample, and frames that name their number."""
+    n_trials, n_times = 3, 384 + 2 * 512 + 100
+    trial, chan, time = np.ogrid[:n_trials, :40, :n_times]
+    data = trial * 1e6 + chan * 1e4 + time
+    labels = np.array([[1.0, 2, 3, 4], [5, 6, 7, 8], [9, 8, 7, 6]])
+    for folder in ("data_preprocessed_python", "metadata_csv", "face_video/s07"):
+        (tmp_path / folder).mkdir(parents=True)
+    write_dat(tmp_path / "data_preprocessed_python/s07.dat", data, labels)
+    order = [3, 1, 2]
+    table = {"Participant_id": 7, "Trial": order, "Experiment_id": [1, 2, 3]}
+    table |= dict(zip(("Valence", "Arousal", "Dominance", "Liking"), labels.T, strict=True))
+    pd.DataFrame(table).sort_values("Trial").to_csv(tmp_path / CSV, index=False)
+    for presentation in order:
+        coded_clip(tmp_path / f"face_video/s07/s07_trial{presentation:02d}.avi", 300)
+    coded_clip(tmp_path / "face_video/s07/s07_trial02.avi", 160)
+
+    for row, one in enumerate(read_deap(tmp_path)):
+        assert (one.subject, one.trial, one.presentation) == (7, row + 1, order[row])
+        assert one.video.name == f"s07_trial{order[row]:02d}.avi"
+        assert list(one.ratings.values()) == labels[row].tolist() and tuple(one.ratings) == RATINGS
+        expected = row * 1e6 + np.array(CHANNEL_ROWS)[:, None] * 1e4
+        np.testing.assert_array_equal(one.eeg, expected + np.arange(384, n_times))
+        np.testing.assert_array_equal(one.baseline, expected + np.arange(384))
+
+    def numbers(frames):
+        return np.repeat(decode_numbers(frames)[:, None], 768, axis=1).astype(np.float32)
+
+    monkeypatch.setitem(windows.EXTRACTORS, "number", FeatureExtractor("number", numbers))
+    found = read_all(tmp_path, extractor="number")
+    full = [[20, 60, 100, 140, 180], [220, 260, 0, 0, 0]]
+    # Trial 3 was shown second and its clip ends after 3.2 s: its second window has no face and is left out.
+    assert found.video[..., 0].tolist() == full + full + [[20, 60, 100, 140, 0]]
+    assert found.frame_mask.tolist() == (found.video[..., 0] > 0).tolist()
+    assert found.index[["trial", "window"]].to_numpy().tolist() == [[1, 0], [1, 1], [2, 0], [2, 1], [3, 0]]
+    assert found.meta["dropped"] == 1
+    assert found.eeg[:2, 0, 0].tolist() == [384, 896]
+    flat = read_all(tmp_path, extractor="number", baseline="subtract")
+    # The baseline's mean sample is 191.5, in every channel and trial.
+    np.testing.assert_array_equal(
+        flat.eeg, np.broadcast_to(np.arange(512) + 192.5, (5, 28, 512)) + 512 * np.array([0, 1, 0, 1, 0])[:, None, None]
+    )
+
+
+def test_windows_are_spread_evenly_and_do_not_overlap():
+    assert window_starts(7680, 4).tolist() == [512, 2560, 4608, 6656]
+    assert window_starts(7680, 1).tolist() == [7 * 512]
+    assert window_starts(7680, 0).tolist() == window_starts(7680, 99).tolist() == list(range(0, 7680, 512))
+    for n_windows in range(1, 16):
+        starts = window_starts(7700, n_windows)
+        assert len(starts) == n_windows and starts[-1] + 512 <= 7700
+        assert (np.diff(starts) >= 512).all() and (n_windows < 2 or np.ptp(np.diff(starts)) <= 512)
+    with pytest.raises(ValueError, match="n_samples"):
+        window_starts(511, 1)
+    with pytest.raises(ValueError, match="n_windows"):
+        window_starts(512, -1)
+
+
+@pytest.mark.parametrize(("fps", "size"), [(50, (160, 128)), (25, (200, 160)), (50, (128, 128))])
+def test_frames_at_takes_exactly_the_wanted_frames(tmp_path, fps, size):
+    coded_clip(tmp_path / "clip.avi", 120, fps, size)
+    wanted = np.array([0, 119, 57, 57, 1, 118, 120, 5000])
+    frames, mask = frames_at(tmp_path / "clip.avi", wanted / fps + 0.2 / fps)
+    assert frames.shape == (8, 64, 64, 3) and frames.dtype == np.uint8
+    assert mask.tolist() == [True] * 6 + [False] * 2
+    assert decode_numbers(frames[:6]).tolist() == wanted[:6].tolist()
+    assert not frames[6:].any()
+
+
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_lost_packet_masks_its_frame_and_moves_no_other(tmp_path, part):
+    """One frame of an all-key-frame clip is overwritten, wholly or from its middle: no other frame may change."""
+    texture = np.random.default_rng(0).integers(-20, 21, (64, 64, 1))
+    path = tmp_path / "clip.avi"
+    with av.open(str(path), "w", format="avi") as container:
+        stream = container.add_stream("libx264", rate=50, options={"g": "1", "bf": "0", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for level in range(20, 220, 10):
+            picture = (level + np.repeat(texture, 3, axis=2)).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    raw = bytearray(path.read_bytes())
+    position, length = packets[7]
+    first = position + int(part * length)
+    raw[first : position + length] = b"\xff" * (position + length - first)
+    path.write_bytes(raw)
+    frames, mask = frames_at(path, np.arange(20) / 50, 8)
+    assert mask.tolist() == [number != 7 for number in range(20)]
+    levels = frames[mask].mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(levels, [level for level in range(20, 220, 10) if level != 90], atol=3)
+
+
+def test_missing_clips_are_skipped_and_counted(tree, from_disk):
+    (tree / "face_video/s02/s02_trial04.avi").unlink()
+    trial = plan_subject(SETTINGS, 2).presentation.tolist().index(4) + 1
+    found = prepare_deap(open_tree(tree), 0, "hog", "none")
+    kept = ~((from_disk.index["subject"] == 2) & (from_disk.index["trial"] == trial)).to_numpy()
+    assert found.meta["skipped"] == 1 and kept.sum() == 14
+    np.testing.assert_array_equal(found.eeg, from_disk.eeg[kept])
+    np.testing.assert_array_equal(found.video, from_disk.video[kept])
+    pd.testing.assert_frame_equal(found.truth, from_disk.truth[kept].reset_index(drop=True))
+
+
+def test_subjects_are_those_with_both_modalities(tree):
+    for name in (".DS_Store", "s01.dat.bak", "s04.dat.part", "subjects.txt"):
+        (tree / "data_preprocessed_python" / name).write_text("stray")
+    (tree / "face_video/s04").mkdir()
+    shutil.rmtree(tree / "face_video/s01")
+    assert {trial.subject for trial in read_deap(tree)} == {2}
+    with pytest.raises(DataError, match=r"subject 1 .*available: 2"):
+        read_deap(tree, [1])
+
+
+def test_only_the_synthetic_mark_decides_what_numbers_are_called(tree, from_disk):
+    assert from_disk.meta["synthetic"] is True and "synthetic" in from_disk.meta["name"]
+    (tree / "SYNTHETIC").unlink()
+    real = prepare_deap(open_tree(tree), 1, "hog", "none")
+    assert (real.meta["name"], real.meta["synthetic"], real.truth) == ("DEAP", False, None)
+
+
+def test_fingerprint_is_of_names_and_bytes(tree, written):
+    assert deap_fingerprint(tree) == deap_fingerprint(written)
+    (tree / "notes.txt").write_text("not read, so not part of it")
+    assert deap_fingerprint(tree) == deap_fingerprint(written)
+    seen = [deap_fingerprint(tree)]
+    for name in ("face_video/s01/s01_trial01.avi", "data_preprocessed_python/s02.dat", CSV, "truth.csv", "SYNTHETIC"):
+        (tree / name).write_bytes((tree / name).read_bytes() + b"\n")
+        seen.append(deap_fingerprint(tree))
+    first, second = (tree / f"face_video/s01/s01_trial0{number}.avi" for number in (1, 2))
+    first.rename(tree / "keep.avi")
+    second.rename(first)
+    (tree / "keep.avi").rename(second)
+    seen.append(deap_fingerprint(tree))
+    second.unlink()
+    seen.append(deap_fingerprint(tree))
+    second.with_name("s01_trial03.avi").rename(second)
+    seen.append(deap_fingerprint(tree))
+    assert len(set(seen)) == len(seen) == 9
+
+
+def edit_csv(root, column, value, subject=1, experiment=2):
+    table = pd.read_csv(root / CSV)
+    table[column] = table[column].astype(object)
+    table.loc[(table["Participant_id"] == subject) & (table["Experiment_id"] == experiment), column] = value
+    table.to_csv(root / CSV, index=False)
+
+
+def rewrite_dat(root, change):
+    path = root / "data_preprocessed_python/s01.dat"
+    write_dat(path, *change(*read_dat(path)))
+
+
+def cut(path, keep):
+    path.write_bytes(path.read_bytes()[:keep])
+
+
+DAT, CLIP = "data_preprocessed_python/s01.dat", "face_video/s01/s01_trial01.avi"
+FAULTS = {
+    "no folder": (shutil.rmtree, r"no such folder.*licence"),
+    "empty folder": (lambda root: [shutil.rmtree(root), root.mkdir()], r"no subject.*s01\.dat.*licence.*'twin'"),
+    "no ratings": (lambda root: (root / CSV).unlink(), r"participant_ratings\.csv: missing"),
+    "empty ratings": (lambda root: (root / CSV).write_text(""), r"participant_ratings\.csv: not a readable"),
+    "binary ratings": (
+        lambda root: (root / CSV).write_bytes(b"\xff\xfe\x00\x81" * 50),
+        r"participant_ratings\.csv: not a",
+    ),
+    "no column": (
+        lambda root: pd.read_csv(root / CSV).drop(columns="Arousal").to_csv(root / CSV),
+        r"column Arousal missing",
+    ),
+    "double trial": (lambda root: edit_csv(root, "Trial", 9), r"Trial of participant 1 is no permutation"),
+    "word for number": (lambda root: edit_csv(root, "Trial", "two"), r"Trial of participant 1 is no permutation"),
+    "other rating": (
+        lambda root: edit_csv(root, "Arousal", 1.234),
+        r"Arousal of participant 1, Experiment_id 2 .*s01\.dat",
+    ),
+    "blank rating": (lambda root: edit_csv(root, "Liking", ""), r"Liking of participant 1, Experiment_id 2 is nan"),
+    "truncated dat": (lambda root: cut(root / DAT, 100_000), r"s01\.dat: not a readable DEAP file"),
+    "empty dat": (lambda root: cut(root / DAT, 0), r"s01\.dat: not a readable DEAP file"),
+    "other dat": (lambda root: (root / DAT).write_bytes(pickle.dumps([1], 2)), r"s01\.dat: holds no dict"),
+    "no channels": (
+        lambda root: rewrite_dat(root, lambda d, y: (d[:, :32], y)),
+        r"s01\.dat: 'data' has shape \(4, 32, 1408\)",
+    ),
+    "short": (lambda root: rewrite_dat(root, lambda d, y: (d[..., :895], y)), r"s01\.dat: 'data' has shape"),
+    "labels": (lambda root: rewrite_dat(root, lambda d, y: (d, y[:3])), r"s01\.dat: 'labels' has shape \(3, 4\)"),
+    "not finite": (
+        lambda root: rewrite_dat(root, lambda d, y: (np.where(d > 9, np.nan, d), y)),
+        r"s01\.dat: 'data' holds NaN",
+    ),
+    "fewer trials": (lambda root: rewrite_dat(root, lambda d, y: (d[:3], y[:3])), r"s01\.dat: 3 trials, but .* 4 rows"),
+    "text clip": (lambda root: (root / CLIP).write_text("no video"), r"s01_trial01\.avi: cannot be decoded"),
+    "empty clip": (lambda root: cut(root / CLIP, 0), r"s01_trial01\.avi: "),
+    "truncated clip": (lambda root: cut(root / CLIP, 70_000), r"s01_trial01\.avi: .*truncated.* of 400 frames"),
+    "clip without frames": (lambda root: cut(root / CLIP, 6000), r"s01_trial01\.avi: "),
+    "other mark": (lambda root: (root / "SYNTHETIC").write_text("yes"), r"SYNTHETIC: expected JSON"),
+    "no truth": (lambda root: (root / "truth.csv").unlink(), r"truth\.csv: missing"),
+    "short truth": (lambda root: cut(root / "truth.csv", 1000), r"truth\.csv: expected one row for each trial"),
+    "no clips": (lambda root: [clip.unlink() for clip in root.rglob("*.avi")], r"not one window"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_wrong_input_is_one_clear_error_and_leaves_no_cache(fault, tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("CDGKD_HOME", str(tmp_path / "home"))
+    plant, message = FAULTS[fault]
+    plant(tree)
+    with pytest.raises(DataError, match=message) as caught:
+        load_windows(Params(dataset="deap", data_root=str(tree), profile="smoke"), n_jobs=1)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("home/**/*"))
+
+
+def test_data_root_must_be_given():
+    with pytest.raises(DataError, match="data_root"):
+        load_windows(Params(dataset="deap"))
+
+
+def test_load_windows_reads_once(tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("CDGKD_HOME", str(tmp_path / "home"))
+    params = Params(dataset="deap", data_root=str(tree), profile="smoke")
+    first = load_windows(params, n_jobs=1)
+    monkeypatch.setattr(load, "prepare_deap", lambda *args, **kwargs: pytest.fail("prepared twice"))
+    again = load_windows(params, n_jobs=1, repeat=5)
+    np.testing.assert_array_equal(first.video, again.video)
+    assert again.meta["fingerprint"] == deap_fingerprint(tree) and again.meta["skipped"] == 0
+    assert not again.eeg.flags.writeable
+
+
+def test_dat_has_the_bytes_of_python_2(tmp_path):
+    path = tmp_path / "s01.dat"
+    data = np.full((40, 40, 8064), -1.5)
+    write_dat(path, data, np.full((40, 4), 5.0))
+    assert path.stat().st_size == 103_220_699
+    raw = path.read_bytes()
+    assert raw.startswith(bytes.fromhex("80027d71002855066c6162656c73")) and b"numpy._core" not in raw
+    assert b"cnumpy.core.multiarray\n_reconstruct\n" in raw and b"_codecs" not in raw
+    with pytest.raises(UnicodeDecodeError, match="ascii"):
+        pickle.loads(raw)
+    assert pickle.loads(raw, encoding="latin1")["data"].shape == (40, 40, 8064)
+    assert np.array_equal(read_dat(path)[0], data)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_that_runs_something_is_refused(tmp_path, protocol):
+    class Attack:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    (tmp_path / "s01.dat").write_bytes(pickle.dumps({"labels": Attack(), "data": 0}, protocol))
+    with pytest.raises(DataError, match=r"s01\.dat.*refers to"):
+        read_dat(tmp_path / "s01.dat")
+    assert not (tmp_path / "ran").exists()
+    pickle.loads((tmp_path / "s01.dat").read_bytes())
+    assert (tmp_path / "ran").exists(), "the planted pickle does nothing, so the test shows nothing"
+
+
+def test_writer_touches_nothing_that_exists(tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(FileExistsError, match="not empty"):
+        write_deap(SETTINGS, tmp_path, seconds=4)
+    with pytest.raises(FileExistsError, match="not empty"):
+        write_deap(SETTINGS, tmp_path / "mine.txt", seconds=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_failed_writing_leaves_nothing(tmp_path, monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(deap_writer, "_metadata", fail)
+    with pytest.raises(type(error)):
+        write_deap(SETTINGS, tmp_path / "deep" / "out", seconds=4)
+    assert not list(tmp_path.rglob("*out*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"seconds": 10}, "seconds"), ({"seconds": 64}, "seconds"), ({"seconds": 4, "frame_size": 100}, "frame_size")],
+)
+def test_writer_names_the_wrong_parameter(tmp_path, options, name):
+    with pytest.raises(ValueError, match=name):
+        write_deap(SETTINGS, tmp_path / "out", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("start", "patterns"), [("twin", load.TWIN_SOURCES), ("deap", load.DEAP_SOURCES), ("windows", load.DEAP_SOURCES)]
+)
+def test_cache_key_covers_all_sources(start, patterns):
+    """Every module that the windows depend on stands in the list that the cache key hashes."""
+    folder = Path(load.__file__).parent
+    closure, todo = set(), {start}
+    while todo:
+        module = todo.pop()
+        closure.add(module)
+        for node in ast.walk(ast.parse((folder / f"{module}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+                todo |= {node.module} - closure
+    listed = {path.stem for pattern in patterns for path in folder.glob(pattern)}
+    assert closure - listed <= {"errors", "fingerprint"}, "add the module to the list in load.py"

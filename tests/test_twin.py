@@ -1,0 +1,107 @@
+"""The twin as a whole: the same numbers whatever else is drawn, and windows cut at the right places."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, RATINGS, WINDOW_SAMPLES
+from cdgkd_utils.data.features import box_reduce, hog768
+from cdgkd_utils.data.twin import (
+    TwinSettings,
+    face_track,
+    plan_subject,
+    prepare_subject,
+    prepare_twin,
+    render,
+    synthesise_eeg,
+    synthesise_peripheral,
+)
+
+SMALL = TwinSettings(n_subjects=2, n_trials=3, n_windows=2, seed=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("CDGKD_HOME", str(folder))
+        yield folder
+
+
+def test_same_seed_same_data_and_independent_of_the_number_of_people_and_processes():
+    one = prepare_twin(SMALL, progress=False)
+    two = prepare_twin(replace(SMALL, n_subjects=3), n_jobs=2, progress=False)
+    n = len(one)
+    np.testing.assert_array_equal(one.eeg, two.eeg[:n])
+    np.testing.assert_array_equal(one.video, two.video[:n])
+    assert one.index.equals(two.index[:n]) and one.truth.equals(two.truth[:n])
+    other = prepare_subject(replace(SMALL, seed=5), 1)
+    assert not np.array_equal(other.eeg, one.eeg[: len(other)])
+    assert not np.array_equal(one.eeg[: n // 2], one.eeg[n // 2 :])
+
+
+def test_first_trials_do_not_depend_on_how_many_follow():
+    few, more = plan_subject(SMALL, 1), plan_subject(replace(SMALL, n_trials=5), 1)
+    np.testing.assert_array_equal(few.ratings, more.ratings[:3])
+    np.testing.assert_array_equal(synthesise_eeg(SMALL, few), synthesise_eeg(replace(SMALL, n_trials=5), more)[:3])
+
+
+def test_a_world_changes_signals_only_through_what_each_modality_sees():
+    base = plan_subject(SMALL, 1)
+    # Another private share of the face: the EEG sees the same and is the same to the last bit.
+    other_settings = replace(SMALL, w_video=0.05)
+    other = plan_subject(other_settings, 1)
+    assert not np.array_equal(base.x_video, other.x_video)
+    np.testing.assert_array_equal(synthesise_eeg(SMALL, base), synthesise_eeg(other_settings, other))
+    # And a face that sees the same draws the same, although ratings and EEG differ.
+    other_settings = replace(SMALL, w_eeg=0.4, eeg_gain=2.0)
+    other = plan_subject(other_settings, 1)
+    assert not np.array_equal(base.ratings, other.ratings)
+    np.testing.assert_array_equal(face_track(SMALL, base, 1).keys, face_track(other_settings, other, 1).keys)
+
+
+def test_peripheral_channels_have_their_own_stream():
+    plan = plan_subject(SMALL, 1)
+    before = synthesise_eeg(SMALL, plan)
+    peripheral = synthesise_peripheral(SMALL, plan)
+    assert peripheral.shape == (3, 8, BASELINE_SAMPLES + 2 * WINDOW_SAMPLES) and np.isfinite(peripheral).all()
+    np.testing.assert_array_equal(before, synthesise_eeg(SMALL, plan))
+
+
+def test_windows_are_the_pieces_of_the_recording():
+    windows = prepare_subject(SMALL, 2)
+    plan = plan_subject(SMALL, 2)
+    eeg = synthesise_eeg(SMALL, plan)
+    assert windows.eeg.shape == (6, 28, 512) and windows.eeg.dtype == np.float32
+    third = windows.eeg[3]  # trial 2, window 1
+    assert windows.index.loc[3, ["trial", "window"]].tolist() == [2, 1]
+    np.testing.assert_array_equal(third[0], eeg[1, DEAP_EEG.index("Fp1"), 384 + 512 : 384 + 1024].astype(np.float32))
+    np.testing.assert_array_equal(third[14], eeg[1, DEAP_EEG.index("Fp2"), 384 + 512 : 384 + 1024].astype(np.float32))
+    track = face_track(SMALL, plan, 1)
+    expected = hog768(box_reduce(render(track, np.array([4.4, 5.2, 6.0, 6.8, 7.6]))))
+    np.testing.assert_allclose(windows.video[3], expected, atol=0.05)
+    assert windows.frame_mask.all()
+    np.testing.assert_array_equal(windows.index.loc[3, list(RATINGS)].astype(float), plan.ratings[1])
+    assert windows.truth.loc[3, "posterior_arousal"] == plan.posterior[1, 1]
+    assert windows.meta["synthetic"] is True and windows.meta["name"] == "synthetic twin (world mixed)"
+    np.testing.assert_array_equal(windows.labels("valence"), np.repeat(plan.ratings[:, 0] > 5, 2))
+
+
+def test_clip_ends_before_its_eeg():
+    windows = prepare_subject(replace(SMALL, n_trials=1, n_windows=15), 1)
+    expected = np.ones((15, 5), dtype=bool)
+    expected[14, 4] = False  # 59.6 s, the clip ends at 59.05 s
+    np.testing.assert_array_equal(windows.frame_mask, expected)
+    assert not windows.video[14, 4].any() and windows.video[14, 3].any()
+
+
+def test_trials_without_a_clip_give_no_windows():
+    settings = TwinSettings(n_windows=1)
+    windows = prepare_subject(settings, 11)
+    assert len(windows) == 37 and windows.index["presentation"].max() == 37
+    kept = plan_subject(settings, 11).has_video
+    np.testing.assert_array_equal(windows.index["trial"], np.flatnonzero(kept) + 1)
+    eeg = synthesise_eeg(settings, plan_subject(settings, 11))
+    last = windows.index["trial"].iloc[-1] - 1
+    np.testing.assert_array_equal(windows.eeg[-1, 0], eeg[last, 0, 384:].astype(np.float32))
