@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 # One thread per process: the parallelism is over folds, and results do not depend on the number of threads.
 export OMP_NUM_THREADS ?= 1
+# Keep freed memory for the next mini-batch instead of mapping it anew (glibc; ignored elsewhere).
+export MALLOC_MMAP_THRESHOLD_ ?= 1000000000
+export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 
 .PHONY: run test lab notebooks lint help
 

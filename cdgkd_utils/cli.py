@@ -1,13 +1,14 @@
-"""The command line: ``python -m cdgkd_utils twin ...``."""
+"""The command line: ``python -m cdgkd_utils run | store | twin``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import WORLDS
+from .config import DATASETS, PROFILES, TARGETS, WORLDS, Params, home, shown
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,6 +40,30 @@ def _parser() -> argparse.ArgumentParser:
     twin.add_argument("--size", type=int, default=128, help="height of the pictures in pixels, a multiple of 8")
     twin.add_argument("--jobs", type=int, default=1, help="processes; -1 is one per core")
     twin.set_defaults(run=_twin)
+    run = commands.add_parser(
+        "run",
+        help="execute the notebooks in order and print both tables",
+        description="Execute the notebooks by papermill into build/notebooks, then print both results tables.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    default = Params()
+    run.add_argument("--dataset", choices=DATASETS, default=default.dataset)
+    run.add_argument("--data-root", default=default.data_root, help="folder of the real files, for --dataset deap")
+    run.add_argument(
+        "--target", choices=TARGETS, default=default.target, help="shown in 01 to 04; the tables have both"
+    )
+    run.add_argument("--profile", choices=PROFILES, default=default.profile)
+    run.add_argument("--seed", type=int, default=default.seed)
+    run.add_argument("--world", choices=WORLDS, default=default.world)
+    run.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
+    run.set_defaults(run=_run)
+    store = commands.add_parser(
+        "store",
+        help="re-execute the committed notebooks in place",
+        description="Re-execute the committed notebooks with their defaults and store the cleaned outputs in place.",
+    )
+    store.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
+    store.set_defaults(run=_store)
     return parser
 
 
@@ -51,6 +76,52 @@ def _twin(args: argparse.Namespace) -> None:
     sys.stdout.write(
         f"{args.out}: synthetic data in DEAP's layout; read it with dataset='deap', data_root='{args.out}'\n"
     )
+
+
+def _run(args: argparse.Namespace) -> None:
+    params = Params(
+        dataset=args.dataset,
+        # Notebooks run in their own folder; a relative path means what it means here.
+        data_root=str(Path(args.data_root).expanduser().resolve()) if args.data_root else "",
+        target=args.target,
+        profile=args.profile,
+        seed=args.seed,
+        world=args.world,
+    )
+    if params.dataset == "deap":
+        from .data.load import check_root
+
+        check_root(params)  # a wrong folder is said here, in one line, not by the first notebook
+    from .notebooks import execute
+
+    started = time.monotonic()
+    for notebook in execute(params, home() / "notebooks", args.only):
+        sys.stdout.write(f"{shown(notebook)} done after {time.monotonic() - started:.0f} s\n")
+        sys.stdout.flush()
+    if not args.only or args.only == "05":
+        _show_tables()
+
+
+def _show_tables() -> None:
+    import pandas as pd
+
+    from .results.display import as_text
+
+    folder = home() / "tables"
+    for number in (1, 2):
+        sys.stdout.write(f"\n{as_text(pd.read_csv(folder / f'table{number}.csv'))}\n")
+    sys.stdout.write(
+        f"\nexecuted notebooks: {shown(home() / 'notebooks')}\ntables: {shown(folder)}\n"
+        f"figures: {shown(home() / 'figures')}\nruns: {shown(home() / 'runs')}\n"
+    )
+
+
+def _store(args: argparse.Namespace) -> None:
+    from .notebooks import store
+
+    for notebook in store(args.only):
+        sys.stdout.write(f"{shown(notebook)} stored\n")
+        sys.stdout.flush()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         sys.stderr.write(f"{parser.prog} {args.command}: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -29,6 +29,9 @@ class Profile:
         Geometry of the twin (windows per trial). On real files `n_windows` is the largest number
         of windows taken from a trial, evenly spaced; 0 takes all.
     teacher_epochs, student_epochs : int
+        Largest number of epochs; the larger networks, assistants among them, get the former.
+    patience : int
+        Epochs without a better validation score after which a training stops.
     n_folds : int
         Folds run per repetition.
     n_repeats : int
@@ -43,6 +46,7 @@ class Profile:
     n_windows: int
     teacher_epochs: int
     student_epochs: int
+    patience: int
     n_folds: int
     n_repeats: int
     umap_points: int
@@ -51,10 +55,10 @@ class Profile:
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", 6, 10, 2, 2, 2, 2, 1, 100),
-        Profile("quick", 22, 40, 4, 20, 16, 3, 1, 600),
-        Profile("bench", 22, 40, 4, 20, 16, 3, 8, 1000),
-        Profile("paper", 22, 40, 15, 20, 16, 3, 5, 4000),
+        Profile("smoke", 6, 10, 2, 2, 2, 6, 2, 1, 100),
+        Profile("quick", 22, 40, 3, 16, 16, 5, 3, 1, 600),
+        Profile("bench", 22, 40, 4, 20, 16, 6, 3, 8, 1000),
+        Profile("paper", 22, 40, 15, 20, 16, 6, 3, 5, 4000),
     )
 }
 

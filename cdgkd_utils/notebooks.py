@@ -73,6 +73,11 @@ def _papermill(source: Path, target: Path, parameters: dict) -> None:
     # Bars inside cells would end up as text in the stored notebook; papermill's own bar shows the progress.
     os.environ["TQDM_DISABLE"] = "1"
     os.environ.setdefault("CDGKD_HOME", str(home()))
+    # Parallelism is over folds. Large arrays are kept by the process instead of being mapped anew for every
+    # mini-batch, which saves a fifth of the training time with glibc and is ignored elsewhere.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1000000000")
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1000000000")
     marker = done_marker(source.stem)
     marker.unlink(missing_ok=True)
     try:

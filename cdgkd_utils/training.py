@@ -50,7 +50,9 @@ class TrainSettings:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(f"epochs must be at least 1 and batch_size at least 2, got {self.epochs}, {self.batch_size}")
+            raise ValueError(
+                f"epochs must be at least 1 and batch_size at least 2, got {self.epochs}, {self.batch_size}"
+            )
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -80,7 +82,8 @@ class Inputs:
 
     def of(self, model: nn.Module, rows: Tensor) -> list[Tensor]:
         """The inputs that `model` names, for the given rows."""
-        return [getattr(self, name)[rows] for name in model.inputs]
+        # index_select copies several times faster than indexing with a tensor.
+        return [getattr(self, name).index_select(0, rows) for name in model.inputs]
 
 
 @dataclass
@@ -188,12 +191,7 @@ def fit(
         The loss is not finite; the message names the epoch.
     """
     shuffler = torch.Generator().manual_seed(seed)
-    optimizer = {
-        "sgd": lambda p: torch.optim.SGD(
-            p, settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay
-        ),
-        "adamw": lambda p: torch.optim.AdamW(p, settings.learning_rate, weight_decay=settings.weight_decay),
-    }[settings.optimizer](model.parameters())
+    optimizer = _optimizer(model, settings)
     history: list[dict] = []
     best, best_score, best_weights = -1, (-np.inf, -np.inf), None
     interrupted = False
@@ -218,6 +216,13 @@ def fit(
     model.load_state_dict(best_weights)
     model.eval()
     return FitResult(pd.DataFrame(history), best, interrupted)
+
+
+def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), momentum=settings.momentum, **options)
+    return torch.optim.AdamW(model.parameters(), **options)
 
 
 def _one_epoch(

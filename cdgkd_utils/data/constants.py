@@ -15,8 +15,7 @@ TARGETS = ("valence", "arousal")
 
 # The 32 EEG channels of the preprocessed DEAP release ("Geneva" order).
 DEAP_EEG = (
-    "Fp1 AF3 F3 F7 FC5 FC1 C3 T7 CP5 CP1 P3 P7 PO3 O1 Oz Pz "
-    "Fp2 AF4 Fz F4 F8 FC6 FC2 Cz C4 T8 CP6 CP2 P4 P8 PO4 O2"
+    "Fp1 AF3 F3 F7 FC5 FC1 C3 T7 CP5 CP1 P3 P7 PO3 O1 Oz Pz Fp2 AF4 Fz F4 F8 FC6 FC2 Cz C4 T8 CP6 CP2 P4 P8 PO4 O2"
 ).split()
 DEAP_PERIPHERAL = "hEOG vEOG zEMG tEMG GSR Resp Plet Temp".split()
 

@@ -65,15 +65,26 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
         settings = twin_settings(params, repeat)
         key = {"dataset": "twin", "settings": asdict(settings), "code": _code(TWIN_SOURCES)}
         return prepared(key, lambda: prepare_twin(settings, n_jobs=n_jobs), home())
-    if not params.data_root:
-        raise DataError(
-            "parameter data_root: empty, but dataset='deap' reads files; give the DEAP folder, or set dataset='twin'"
-        )
-    tree = open_tree(params.data_root)
+    tree = check_root(params)
     choices = {"n_windows": params.scale.n_windows, "extractor": "hog", "baseline": "none"}
     fingerprint = files_digest(tree.root, tree.files())
     key = {"dataset": "deap", "fingerprint": fingerprint, "settings": choices, "code": _code(DEAP_SOURCES)}
     return prepared(key, lambda: prepare_deap(tree, n_jobs=n_jobs, fingerprint=fingerprint, **choices), home())
+
+
+def check_root(params: Params) -> DeapTree:
+    """The folder that `params` names, listed and checked without reading signals.
+
+    Raises
+    ------
+    DataError
+        No folder is named, or it is not a usable DEAP folder.
+    """
+    if not params.data_root:
+        raise DataError(
+            "parameter data_root: empty, but dataset='deap' reads files; give the DEAP folder, or set dataset='twin'"
+        )
+    return open_tree(params.data_root)
 
 
 def prepare_deap(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
 
-import joblib
 from tqdm.auto import tqdm
 
 from ..config import TARGETS, Params
@@ -38,7 +40,7 @@ def run_all(
     *,
     targets: Sequence[str] = TARGETS,
     recipes: Sequence[str] = tuple(RECIPES),
-    n_jobs: int = -1,
+    n_jobs: int | None = None,
     progress: bool = True,
 ) -> list[tuple[int, Path]]:
     """Run (or read back) everything that a profile's tables need.
@@ -50,8 +52,8 @@ def run_all(
     params : Params
         ``target`` is ignored.
     targets, recipes : sequence of str
-    n_jobs : int
-        Processes, one thread each; -1 is one per core.
+    n_jobs : int, optional
+        Processes, one thread each; default: one per core.
     progress : bool
         Show a bar over folds.
 
@@ -68,8 +70,11 @@ def run_all(
     ]
     for repeat in range(scale.n_repeats):
         Study(params, repeat).windows  # noqa: B018  prepared once here, not by every process at the same time
-    finished = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-        joblib.delayed(run_fold)(*task) for task in tasks
-    )
-    bar = tqdm(finished, total=len(tasks), desc="folds", disable=not progress)
-    return sorted(run for runs in bar for run in runs)
+    # Not joblib: it replaces processes whose memory grows, and they would load torch and the windows again.
+    pool = ProcessPoolExecutor(min(n_jobs or os.cpu_count(), len(tasks)), multiprocessing.get_context("spawn"))
+    try:
+        futures = [pool.submit(run_fold, *task) for task in tasks]
+        bar = tqdm(as_completed(futures), total=len(tasks), desc="folds", disable=not progress)
+        return sorted(run for future in bar for run in future.result())
+    finally:
+        pool.shutdown(cancel_futures=True)

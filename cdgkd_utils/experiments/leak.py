@@ -54,7 +54,7 @@ def labels_permuted_between_trials(windows: Windows, labels: np.ndarray, rng: np
         Still constant within a trial.
     """
     trials, subjects = trial_ids(windows.index), windows.index["subject"].to_numpy()
-    unique, first = np.unique(trials, return_index=True)
+    _, first = np.unique(trials, return_index=True)
     by_trial = labels[first].copy()
     for subject in np.unique(subjects):
         mine = np.flatnonzero(subjects[first] == subject)

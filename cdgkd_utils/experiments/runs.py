@@ -100,7 +100,7 @@ class Experiment:
         """Training settings of a recipe: one for all students, one for all larger networks."""
         scale = self.study.params.scale
         epochs = scale.student_epochs if recipe.model == "student" else scale.teacher_epochs
-        return TrainSettings(epochs=epochs, selection=recipe.selection)
+        return TrainSettings(epochs=epochs, selection=recipe.selection, patience=scale.patience)
 
     def spec(self, recipe: Recipe) -> dict:
         """Everything that decides the result, with the guides' keys standing for the guides."""
@@ -232,7 +232,7 @@ def read_run(folder: Path, spec: dict | None = None) -> RunRecord:
     try:
         stored = json.loads((folder / "spec.json").read_text())
         result = json.loads((folder / "result.json").read_text())
-        log = pd.read_csv(folder / "epochs.csv", float_precision="round_trip")
+        log = pd.read_csv(folder / "epochs.csv")
         with np.load(folder / "outputs.npz") as outputs:
             logits, kept = outputs["logits"], outputs["kept"]
     except Exception as error:

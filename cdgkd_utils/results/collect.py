@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..data.constants import TARGETS
 from .metrics import score
 from .paper import PROTOCOLS
 
@@ -84,4 +85,7 @@ def collect(runs: Iterable[tuple[int, Path]], *, profile: str, data: str, datase
         for row in score_run(folder, repeat=repeat, profile=profile, data=data, dataset=dataset)
     ]
     frame = pd.DataFrame(rows)
-    return frame[frame["table"] > 0].reset_index(drop=True)
+    order = {name: place for place, name in enumerate((*TARGETS, *PROTOCOLS))}
+    columns = ["table", "target", "protocol", "method", "repeat", "fold"]
+    in_order = frame[frame["table"] > 0].sort_values(columns, key=lambda c: c.map(order).fillna(c), kind="stable")
+    return in_order.reset_index(drop=True)

@@ -6,7 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from ..data.constants import TARGETS
 from ..results.display import display_name, one_table
 from ..results.metrics import METRIC_NAMES
 from ..results.paper import PROTOCOL_NAMES, PROTOCOLS, ROWS, TABLE_TITLES
@@ -23,6 +25,7 @@ def dot_plot(
     metric: str = "accuracy",
     dataset: str = "deap",
     ax: Axes | None = None,
+    legend: bool = True,
 ) -> Axes:
     """One target of a results table: mean and interval of every method, beside the paper's number.
 
@@ -35,6 +38,8 @@ def dot_plot(
     metric : str
     dataset : str
     ax : Axes, optional
+    legend : bool
+        Off where several panels share one.
 
     Returns
     -------
@@ -65,11 +70,13 @@ def dot_plot(
     done = part[part["metric"] == metric].groupby("method")["n_runs"].min().reindex(methods, fill_value=0)
     n_expected = int(part["n_expected"].iloc[0])
     ax.set_yticks(range(len(methods)), [display_name(method) for method in methods])
-    for row, (method, label) in enumerate(zip(methods, ax.get_yticklabels(), strict=True)):
+    # Panels that share this axis hide their labels, so there may be none to colour.
+    labels = dict(zip(methods, ax.get_yticklabels(), strict=False))
+    for row, method in enumerate(methods):
         if done[method] == n_expected:
             continue
-        if done[method] == 0:
-            label.set_color(COLOURS["absent"])
+        if done[method] == 0 and method in labels:
+            labels[method].set_color(COLOURS["absent"])
         where = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "left"}
         ax.text(1.01, row, f"{done[method]} of {n_expected}", color=COLOURS["absent"], fontsize=8, **where)
     ax.set(ylim=(len(methods) - 0.5, -0.5), xlabel=f"{METRIC_NAMES[metric]} (%)", ylabel="")
@@ -80,8 +87,28 @@ def dot_plot(
     ax.set_title(
         f"Table {table} ({TABLE_TITLES[table]}), {target}\n{data}, profile {profile}, n = {n} of {n_expected} runs"
     )
-    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3, columnspacing=1.2)
+    if legend:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3, columnspacing=1.2)
     return ax
+
+
+def table_figure(long_table: pd.DataFrame, table: int, metric: str = "accuracy", dataset: str = "deap") -> Figure:
+    """Both targets of a results table side by side, as :func:`dot_plot` draws them.
+
+    Returns
+    -------
+    Figure
+        What the data may be called, the profile and n stand in its title.
+    """
+    figure, axes = plt.subplots(1, len(TARGETS), figsize=(8, 1.9 + 0.24 * len(ROWS[table])), sharey=True)
+    for ax, target in zip(axes, TARGETS, strict=True):
+        dot_plot(long_table, table, target, metric, dataset, ax, legend=False)
+        about = ax.get_title(loc="left").split("\n")[1]
+        ax.set_title(target)
+    figure.suptitle(f"Table {table}: {TABLE_TITLES[table]}. {about}", fontsize=9.5)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4)
+    return figure
 
 
 def _draw_protocol(ax: Axes, part: pd.DataFrame, protocol: str, metric: str, methods: tuple[str, ...]) -> None:

@@ -37,13 +37,14 @@ def _loss(ax: Axes, log: pd.DataFrame) -> None:
 def _imbalance(ax: Axes, log: pd.DataFrame) -> None:
     ax.plot(log["epoch"], log["imbalance_ratio"], color=COLOURS["teacher"], marker=".", label="video / EEG")
     ax.axhline(1.0, color=COLOURS["chance"], linestyle="--", linewidth=1, label="balanced")
-    ax.set(ylabel="imbalance ratio (no unit)", title="Above 1: video is ahead")
+    ax.set(ylabel="ratio (no unit)", title="Above 1: video is ahead")
 
 
 def _weights(ax: Axes, log: pd.DataFrame) -> None:
     for column, shade in (("eeg_weight", "eeg"), ("video_weight", "video")):
         ax.plot(log["epoch"], log[column], color=COLOURS[shade], label=column.split("_")[0], marker=".")
-    ax.set(ylabel="prototype loss weight (no unit)", title="Which modality gets help", ylim=(-0.05, None))
+    highest = float(log[["eeg_weight", "video_weight"]].max(axis=None))
+    ax.set(ylabel="loss weight (no unit)", title="Which modality gets help", ylim=(-0.05, max(0.2, 1.1 * highest)))
 
 
 PANELS: dict[str, Callable[[Axes, pd.DataFrame], None]] = {
