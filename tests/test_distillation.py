@@ -118,7 +118,9 @@ def test_the_mask_differs_by_batch_repeats_by_seed_and_has_the_right_rate():
 def test_a_dropped_guide_contributes_nothing_and_the_global_state_is_untouched():
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    loss = DenseGuidance({"a": logits(seed=1)}, kd_weight=0.9, drop_prob=0.5, generator=torch.Generator().manual_seed(0))
+    loss = DenseGuidance(
+        {"a": logits(seed=1)}, kd_weight=0.9, drop_prob=0.5, generator=torch.Generator().manual_seed(0)
+    )
     x = ModelOutput(logits(seed=2), {})
     values = [loss(x, Y, ROWS) for _ in range(20)]
     full = DenseGuidance({"a": logits(seed=1)}, kd_weight=0.9)(x, Y, ROWS).total.item()

@@ -15,7 +15,9 @@ def make_windows(within):
     index = pd.DataFrame(grid, columns=["subject", "trial", "window"])
     fingerprint = rng.normal(size=(180, 1, 768))[trial_ids(index)]
     video = fingerprint + within * rng.normal(size=(len(index), 5, 768))
-    windows = Windows(np.zeros((len(index), 28, 512), np.float32), video.astype(np.float32), np.ones((len(index), 5), bool), index)
+    windows = Windows(
+        np.zeros((len(index), 28, 512), np.float32), video.astype(np.float32), np.ones((len(index), 5), bool), index
+    )
     return windows, rng.integers(0, 2, 180)[trial_ids(index)]
 
 

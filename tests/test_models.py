@@ -58,9 +58,7 @@ def test_bands_do_not_overlap_and_agree_with_a_periodogram():
     eeg = RNG.normal(size=(1, 28, 512))
     frequency, density = signal.periodogram(eeg[0], 128, detrend=False)
     total = density[:, (frequency >= 4) & (frequency < 45)].sum(1) * (frequency[1] - frequency[0])
-    np.testing.assert_allclose(
-        band_covariances(eeg)[0].diagonal(dim1=1, dim2=2).sum(0).numpy(), total, rtol=1e-4
-    )
+    np.testing.assert_allclose(band_covariances(eeg)[0].diagonal(dim1=1, dim2=2).sum(0).numpy(), total, rtol=1e-4)
 
 
 def test_spatial_filter_power_is_the_quadratic_form():

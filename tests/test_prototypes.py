@@ -25,7 +25,9 @@ def test_class_means_by_hand_and_by_loop():
     assert present.all()
     z, y = torch.randn(40, 7, dtype=torch.float64), torch.randint(0, 2, (40,))
     for k in (0, 1):
-        torch.testing.assert_close(class_means(z, y)[0][k], torch.stack([a for a, b in zip(z, y, strict=True) if b == k]).mean(0))
+        torch.testing.assert_close(
+            class_means(z, y)[0][k], torch.stack([a for a, b in zip(z, y, strict=True) if b == k]).mean(0)
+        )
 
 
 def test_distance_is_euclidean_not_squared():
@@ -44,7 +46,9 @@ def test_probability_and_cross_entropy_by_hand():
 
 
 def test_equal_distance_is_a_coin_and_far_prototypes_are_certain():
-    assert own_class_probability(torch.zeros(1, 3), Y[:1], torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]]), BOTH).item() == 0.5
+    assert (
+        own_class_probability(torch.zeros(1, 3), Y[:1], torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]]), BOTH).item() == 0.5
+    )
     far = own_class_probability(torch.zeros(1, 1), Y[:1], torch.tensor([[0.0], [100.0]]), BOTH)
     assert far.item() == pytest.approx(1)
 

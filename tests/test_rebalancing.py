@@ -50,7 +50,9 @@ def test_a_noisier_modality_moves_the_ratio_and_gets_the_weight():
     ratios = []
     for noise in (0.2, 0.6, 1.2, 2.4):
         output, y = clouds(noise, 0.2)
-        ratios.append(RebalancedCrossEntropy().begin_epoch(0, lambda output=output, y=y: (output, y))["imbalance_ratio"])
+        ratios.append(
+            RebalancedCrossEntropy().begin_epoch(0, lambda output=output, y=y: (output, y))["imbalance_ratio"]
+        )
     assert ratios == sorted(ratios)
 
 

@@ -27,7 +27,10 @@ def test_no_trial_in_two_parts_for_any_seed(seed):
     labels = trial_labels(index, seed)
     for fold in range(3):
         split = make_split(index, labels, fold=fold, seed=seed)
-        keys = {name: set(map(tuple, index.iloc[rows][["subject", "trial"]].to_numpy())) for name, rows in split.parts().items()}
+        keys = {
+            name: set(map(tuple, index.iloc[rows][["subject", "trial"]].to_numpy()))
+            for name, rows in split.parts().items()
+        }
         for one in PARTS:
             for other in PARTS:
                 assert one == other or not keys[one] & keys[other]
