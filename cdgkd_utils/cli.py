@@ -1,4 +1,4 @@
-"""The command line: ``python -m cdgkd_utils run | store | twin``."""
+"""The command line: ``python -m cdgkd_utils run | store | publish | twin``."""
 
 from __future__ import annotations
 
@@ -64,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     store.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
     store.set_defaults(run=_store)
+    publish = commands.add_parser(
+        "publish",
+        help="copy the last results into figures/ and the README",
+        description="Copy the figures and tables of the last run of notebook 05 into figures/ and the README.",
+    )
+    publish.set_defaults(run=_publish)
     return parser
 
 
@@ -122,6 +128,14 @@ def _store(args: argparse.Namespace) -> None:
     for notebook in store(args.only):
         sys.stdout.write(f"{shown(notebook)} stored\n")
         sys.stdout.flush()
+
+
+def _publish(args: argparse.Namespace) -> None:
+    from .notebooks import notebook_folder
+    from .publish import publish
+
+    for path in publish(notebook_folder().parent):
+        sys.stdout.write(f"{path.name} written\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

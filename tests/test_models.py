@@ -1,5 +1,7 @@
 """The front end against an independent filter, and what each network may see."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,7 @@ def test_scaling_channels_scales_the_covariance():
 
 def test_bands_do_not_overlap_and_agree_with_a_periodogram():
     edges = list(BANDS.values())
-    assert all(a[1] == b[0] for a, b in zip(edges, edges[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(edges))
     eeg = RNG.normal(size=(1, 28, 512))
     frequency, density = signal.periodogram(eeg[0], 128, detrend=False)
     total = density[:, (frequency >= 4) & (frequency < 45)].sum(1) * (frequency[1] - frequency[0])
