@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -45,29 +46,48 @@ def publish(repository: Path) -> list[Path]:
     if missing:
         raise PublishError(f"{', '.join(missing)} missing; run notebook 05 first")
     readme = repository / "README.md"
-    text = with_tables(readme.read_text(encoding="utf-8"), [home() / "tables" / f"table{n}.csv" for n in (2, 1)])
+    text = readme.read_text(encoding="utf-8")
+    _parts(text)
     written = [repository / "figures" / name for name in wanted.values()]
     for source, target in zip(wanted, written, strict=True):
         shutil.copyfile(source, target)
+    text = with_results(text, repository / "figures")
     temporary = readme.with_name(".README.md.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, readme)
     return [*written, readme]
 
 
-def with_tables(readme: str, tables: list[Path]) -> str:
-    """The README's text with the tables between its markers.
+def with_results(readme: str, figures: Path) -> str:
+    """The README's text with the tables and verdicts of `figures` between its markers.
 
     Raises
     ------
     PublishError
         The markers are not there, once each and in order.
     """
+    before, after = _parts(readme)
+    verdicts = json.loads((figures / "05_table1.json").read_text(encoding="utf-8"))["numbers"]["verdict"]
+    blocks = [as_markdown(pd.read_csv(figures / f"table{number}.csv")) for number in (2, 1)]
+    return "\n".join([before + BEGIN, "", *blocks, *map(as_sentence, verdicts.items()), "", END]) + after
+
+
+def _parts(readme: str) -> tuple[str, str]:
+    """What stands before and after the markers."""
     if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
         raise PublishError(f"README.md: expected the lines {BEGIN!r} and {END!r} once each")
     before, rest = readme.split(BEGIN)
-    blocks = [as_markdown(pd.read_csv(path)) for path in tables]
-    return "\n".join([before + BEGIN, "", *blocks, END]) + rest.split(END)[1]
+    return before, rest.split(END)[1]
+
+
+def as_sentence(verdict: tuple[str, dict[str, int]]) -> str:
+    """A question of notebook 05 and how many paired comparisons answer it, as a list item."""
+    question, counts = verdict
+    return (
+        f"- *{question}* Of {counts['comparisons']} paired comparisons (corrected, Holm), "
+        f"{counts['better, p_holm < 0.05']} say better and {counts['worse, p_holm < 0.05']} say worse at 5 %; "
+        f"an uncorrected test would have claimed {counts['better, naive p < 0.05']}."
+    )
 
 
 def as_markdown(long_table: pd.DataFrame, dataset: str = "deap") -> str:
@@ -84,7 +104,7 @@ def as_markdown(long_table: pd.DataFrame, dataset: str = "deap") -> str:
         "|---" * (len(shown.columns) + 1) + "|",
         *("| " + " | ".join([str(name), *row]) + " |" for name, row in shown.iterrows()),
         "",
-        f"Accuracy in %: mean ± sd [95 % interval]. Not run yet (0 of {n_expected}): {', '.join(absent) or 'none'}.",
+        f"Accuracy in %: mean ± sd [95 % interval]. Not run yet (0 of {n_expected}): {'; '.join(absent) or 'none'}.",
         "",
     ]
     return "\n".join(lines)
