@@ -112,7 +112,7 @@ def store(only: str = "") -> Iterator[Path]:
     for notebook in collection(notebook_folder()):
         if not notebook.name.startswith(only):
             continue
-        temporary = notebook.with_name(f".{notebook.name}.tmp")
+        temporary = notebook.with_name(f".{notebook.stem}.tmp.ipynb")
         try:
             _papermill(notebook, temporary, {})
             content = cleaned(nbformat.read(temporary, as_version=4))
