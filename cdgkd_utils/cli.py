@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     twin.add_argument("--seed", type=int, default=0)
     twin.add_argument("--world", choices=WORLDS, default="mixed")
     twin.add_argument("--size", type=int, default=128, help="height of the pictures in pixels, a multiple of 8")
+    twin.add_argument("--raw", action="store_true", help="also the original recordings (BDF)")
     twin.add_argument("--jobs", type=int, default=1, help="processes; -1 is one per core")
     twin.set_defaults(run=_twin)
     run = commands.add_parser(
@@ -78,7 +80,7 @@ def _twin(args: argparse.Namespace) -> None:
     from .data.twin import TwinSettings
 
     settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, seed=args.seed, world=args.world)
-    write_deap(settings, args.out, seconds=args.seconds, frame_size=args.size, n_jobs=args.jobs)
+    write_deap(settings, args.out, seconds=args.seconds, frame_size=args.size, n_jobs=args.jobs, raw=args.raw)
     sys.stdout.write(
         f"{args.out}: synthetic data in DEAP's layout; read it with dataset='deap', data_root='{args.out}'\n"
     )
@@ -159,6 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{parser.prog} {args.command}: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write(f"{parser.prog} {args.command}: interrupted; nothing was left behind\n")
+        # The interrupted cell's error would be reported once more, with its traceback, when Python exits.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        sys.stderr.write(f"{parser.prog} {args.command}: interrupted; what was finished is kept\n")
         return 130
     return 0

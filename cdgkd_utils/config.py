@@ -108,7 +108,7 @@ class Params:
         if self.seed < 0:
             raise ParameterError(f"parameter seed: expected 0 or more, got {self.seed}")
         if self.dataset == "twin" and self.data_root:
-            raise ParameterError("parameter data_root: only dataset='deap' reads files; set it, or data_root=''")
+            raise ParameterError("parameter data_root: only dataset='deap' reads files; set that, or data_root=''")
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, object]) -> Params:
@@ -129,7 +129,7 @@ class Params:
             for name, value in namespace.items()
             if name in known
             or (
-                not (name.startswith("_") or name.isupper() or name in ("In", "Out"))
+                not (name.startswith("_") or name in ("In", "Out") or (name.isupper() and name.lower() not in known))
                 and not (callable(value) or inspect.ismodule(value))
             )
         }

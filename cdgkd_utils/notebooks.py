@@ -11,11 +11,13 @@ import nbformat
 import papermill
 from traitlets.config import Config
 
-from .config import Params, home
+from .config import Params, home, shown
 from .viz.record import done_marker
 
 # Anything that looks like a place on somebody's machine.
-MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|opt|var|usr|farm|mnt)/|[A-Z]:\\\\|site-packages")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.])/(?:home|root|tmp|work|Users|opt|var|usr|farm|mnt)/|[A-Z]:\\{1,2}(?:Users|Windows|Program)|site-packages"
+)
 MAX_NOTEBOOK_BYTES = 1_500_000
 
 
@@ -43,6 +45,15 @@ def collection(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
+def _chosen(only: str) -> list[Path]:
+    """The notebooks whose name begins with `only`, or one clear error."""
+    notebooks = collection(notebook_folder())
+    chosen = [n for n in notebooks if n.name.startswith(only)]
+    if not chosen:
+        raise NotebookError(f"no notebook begins with {only!r}; there are {', '.join(n.name[:2] for n in notebooks)}")
+    return chosen
+
+
 def execute(params: Params, out: Path, only: str = "") -> Iterator[Path]:
     """Execute the notebooks in order; yield each one's path when it is done.
 
@@ -59,9 +70,7 @@ def execute(params: Params, out: Path, only: str = "") -> Iterator[Path]:
     NotebookError
         A cell failed; the message holds the cell's error and names the stored copy.
     """
-    chosen = [n for n in collection(notebook_folder()) if n.name.startswith(only)]
-    if not chosen:
-        raise NotebookError(f"no notebook begins with {only!r}")
+    chosen = _chosen(only)
     out.mkdir(parents=True, exist_ok=True)
     for notebook in chosen:
         _papermill(notebook, out / notebook.name, params.as_dict())
@@ -72,7 +81,7 @@ def _papermill(source: Path, target: Path, parameters: dict) -> None:
     """Run one notebook from its own folder, so that paths mean what they mean in JupyterLab."""
     # Bars inside cells would end up as text in the stored notebook; papermill's own bar shows the progress.
     os.environ["TQDM_DISABLE"] = "1"
-    os.environ.setdefault("CDGKD_HOME", str(home()))
+    os.environ["CDGKD_HOME"] = str(home())  # absolute: a kernel works in the notebook's folder
     # Parallelism is over folds. Large arrays are kept by the process instead of being mapped anew for every
     # mini-batch, which saves a fifth of the training time with glibc and is ignored elsewhere.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -92,11 +101,11 @@ def _papermill(source: Path, target: Path, parameters: dict) -> None:
         )
     except papermill.PapermillExecutionError as error:
         raise NotebookError(
-            f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n(stored as {target.name})"
+            f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n(stored as {shown(target)})"
         ) from None
     if not marker.is_file():
         # A kernel that was killed leaves a notebook whose cells all claim to be completed.
-        raise NotebookError(f"{source.name} did not reach its last cell (stored as {target.name})")
+        raise NotebookError(f"{source.name} did not reach its last cell (stored as {shown(target)})")
 
 
 def store(only: str = "") -> Iterator[Path]:
@@ -109,9 +118,7 @@ def store(only: str = "") -> Iterator[Path]:
     NotebookError
         A cell failed, wrote to stderr or printed a machine's path, or the notebook is too large.
     """
-    for notebook in collection(notebook_folder()):
-        if not notebook.name.startswith(only):
-            continue
+    for notebook in _chosen(only):
         temporary = notebook.with_name(f".{notebook.stem}.tmp.ipynb")
         try:
             _papermill(notebook, temporary, {})

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from .constants import VIDEO_FPS, VIDEO_SECONDS, WINDOW_SECONDS
 from .dat_file import write_dat
 from .deap import DAT_FOLDER, RATING_COLUMNS, RATINGS_FILE, SYNTHETIC_FILE, TRUTH_FILE, VIDEO_FOLDER
+from .deap_raw_writer import write_raw
 from .twin import SubjectPlan, TwinSettings, plan_subject, truth_table
 from .twin_eeg import synthesise_eeg, synthesise_peripheral
 from .twin_face import face_track, render
@@ -36,7 +37,12 @@ _NO_FAMILIARITY = (2, 15, 23)  # participants whose Familiarity is blank in DEAP
 
 
 def write_deap(
-    settings: TwinSettings, out: str | os.PathLike, seconds: int, frame_size: int = 128, n_jobs: int = 1
+    settings: TwinSettings,
+    out: str | os.PathLike,
+    seconds: int,
+    frame_size: int = 128,
+    n_jobs: int = 1,
+    raw: bool = False,
 ) -> Path:
     """Write the twin as a DEAP folder: ``.dat`` files, tables, face clips, and a ``SYNTHETIC`` mark.
 
@@ -55,6 +61,8 @@ def write_deap(
         576 gives DEAP's 720 x 576.
     n_jobs : int
         Processes.
+    raw : bool
+        Also the original recordings, ``data_original/sNN.bdf`` (75 kB per second of session).
 
     Returns
     -------
@@ -79,14 +87,14 @@ def write_deap(
     temporary = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}"
     temporary.mkdir(parents=True)
     try:
-        _write_tree(settings, temporary, frame_size, n_jobs)
+        _write_tree(settings, temporary, frame_size, n_jobs, raw)
         os.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 
-def _write_tree(settings: TwinSettings, root: Path, frame_size: int, n_jobs: int) -> None:
+def _write_tree(settings: TwinSettings, root: Path, frame_size: int, n_jobs: int, raw: bool) -> None:
     plans = [plan_subject(settings, subject) for subject in range(1, settings.n_subjects + 1)]
     for folder in (DAT_FOLDER, Path(RATINGS_FILE).parent, *(f"{VIDEO_FOLDER}/s{plan.subject:02d}" for plan in plans)):
         (root / folder).mkdir(parents=True)
@@ -96,6 +104,8 @@ def _write_tree(settings: TwinSettings, root: Path, frame_size: int, n_jobs: int
     for name, table in _metadata(settings, plans).items():
         table.to_csv(root / Path(RATINGS_FILE).parent / name, index=False)
     jobs = list(_jobs(settings, plans, root, frame_size))
+    if raw:
+        jobs += [delayed(write_raw)(settings, root, plan) for plan in plans]
     finished = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
     for _ in tqdm(finished, total=len(jobs), desc="DEAP layout", unit="file"):
         pass

@@ -68,7 +68,12 @@ class RunRecord:
     def model(self) -> nn.Module:
         """The trained network, in evaluation mode."""
         model = build_model(self.spec["recipe"]["model"], seed=0)
-        model.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        try:
+            model.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        except Exception as error:
+            raise RunError(
+                f"run folder {self.folder.name} cannot be read ({error}); delete it and run again"
+            ) from error
         return model.eval()
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from ..data.constants import TARGETS
 from .metrics import score
 from .paper import PROTOCOLS
+from .tables import RUN_COLUMNS
 
 
 def high_probability(logits: np.ndarray) -> np.ndarray:
@@ -84,8 +85,10 @@ def collect(runs: Iterable[tuple[int, Path]], *, profile: str, data: str, datase
         for repeat, folder in runs
         for row in score_run(folder, repeat=repeat, profile=profile, data=data, dataset=dataset)
     ]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
     order = {name: place for place, name in enumerate((*TARGETS, *PROTOCOLS))}
     columns = ["table", "target", "protocol", "method", "repeat", "fold"]
-    in_order = frame[frame["table"] > 0].sort_values(columns, key=lambda c: c.map(order).fillna(c), kind="stable")
+    in_order = frame[frame["table"] > 0].sort_values(
+        columns, key=lambda c: c.map(order) if c.name in ("target", "protocol") else c, kind="stable"
+    )
     return in_order.reset_index(drop=True)

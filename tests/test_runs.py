@@ -1,0 +1,398 @@
+"""A run is stored whole or not at all, found again by what decides it, and pairs with its rivals."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import fields, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cdgkd_utils import training
+from cdgkd_utils.config import PROFILES, Params
+from cdgkd_utils.data.load import load_windows
+from cdgkd_utils.experiments import runs
+from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, table_recipes
+from cdgkd_utils.experiments.runs import Experiment, RunError, read_run, run_key
+from cdgkd_utils.experiments.study import Study
+from cdgkd_utils.training import predict
+
+SMOKE = Params(profile="smoke")
+FILES = {"spec.json", "epochs.csv", "outputs.npz", "weights.safetensors", "result.json"}
+
+
+def stored(home):
+    """Names of everything below the runs' folder."""
+    return {path.name for path in (home / "runs").iterdir()} if (home / "runs").is_dir() else set()
+
+
+def same_log(a, b):
+    return a.drop(columns="seconds").equals(b.drop(columns="seconds"))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CDGKD_HOME", str(tmp_path_factory.getbasetemp() / "smoke_home"))
+        load_windows(SMOKE, n_jobs=1)  # in this process: starting others takes longer than 120 windows
+        study = Study(SMOKE)
+        assert len(study.windows) == len(study.covariances)
+    return study
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDGKD_HOME", str(tmp_path))
+    return tmp_path
+
+
+def fresh(study, like=None):
+    """An experiment that has read no run yet; takes over the tensors of `like`, which take a while to scale."""
+    experiment = Experiment(study, "valence", 0)
+    if like is not None:
+        experiment.split, experiment.inputs = like.split, like.inputs
+    return experiment
+
+
+@pytest.fixture(scope="module")
+def library(study, tmp_path_factory):
+    """A home in which some networks are trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CDGKD_HOME", str(tmp_path_factory.mktemp("library")))
+        experiment = fresh(study)
+        folders = {experiment.run(name).folder.parent for name in ("ce", "eeg", "kd", "cdgkd")}
+    return experiment, folders.pop()
+
+
+@pytest.fixture
+def experiment(study, library, home):
+    """No run is stored yet."""
+    return fresh(study, library[0])
+
+
+@pytest.fixture
+def trained(study, library, home):
+    """ce, eeg, kd and cdgkd with their guides are stored."""
+    shutil.copytree(library[1], home / "runs")
+    return fresh(study, library[0])
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a training was started")
+
+    return lambda: monkeypatch.setattr(runs, "fit", refuse)
+
+
+# ---- stored whole or not at all ----------------------------------------------------------------
+
+
+def test_a_stored_run_has_all_its_files_and_nothing_else(experiment, home):
+    record = experiment.run("ce")
+    assert stored(home) == {record.folder.name}
+    assert record.folder.name == f"ce-{run_key(record.spec)[:20]}"
+    assert {path.name for path in record.folder.iterdir()} == FILES
+    assert {path.name for path in home.iterdir()} == {"runs"}
+
+
+@pytest.mark.parametrize("stop", [OSError("no space left on device"), KeyboardInterrupt(), ValueError("bug")])
+@pytest.mark.parametrize("half_way", ["save_file", "np.savez", "os.replace"])
+def test_a_failure_while_storing_leaves_nothing(stop, half_way, experiment, home, monkeypatch):
+    def fail(*_, **__):
+        assert len(stored(home)) == 1  # the unfinished folder is there at this moment
+        raise stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"cdgkd_utils.experiments.runs.{half_way}", fail)
+        with pytest.raises(type(stop)):
+            experiment.run("ce")
+    assert stored(home) == set()
+    assert {path.name for path in experiment.run("ce").folder.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("first_epoch_done", [True, False])
+def test_an_interrupted_training_stores_nothing_but_keeps_finished_guides(
+    first_epoch_done, experiment, home, library, monkeypatch
+):
+    teacher = next(path.name for path in library[1].glob(f"{TEACHER}-*"))
+    shutil.copytree(library[1] / teacher, home / "runs" / teacher)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    if not first_epoch_done:
+        monkeypatch.setattr(training, "_one_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run("kd", on_epoch=stop)
+    assert stored(home) == {teacher}
+
+
+# ---- read back ---------------------------------------------------------------------------------
+
+
+def test_a_second_call_reads_back_what_was_trained(study, experiment, no_training):
+    first = experiment.run("cdgkd")
+    no_training()
+    for again in (experiment.run("cdgkd"), fresh(study).run("cdgkd")):
+        assert again.folder == first.folder and again.name == "cdgkd" and run_key(again.spec) == run_key(first.spec)
+        assert again.log.equals(first.log)
+        assert np.array_equal(again.logits, first.logits) and again.logits.dtype == np.float32
+        assert np.array_equal(again.kept, first.kept) and again.kept.dtype == bool
+        assert first.result.items() <= again.result.items()
+    assert again.result["environment"]["torch"] == torch.__version__
+    with pytest.raises(AssertionError, match="training was started"):
+        experiment.run("ce")
+
+
+def test_training_again_gives_the_same_and_keeps_the_stored_record(trained, home):
+    first, names = trained.run("cdgkd"), stored(home)
+    before = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    called = []
+    again = trained.run("cdgkd", again=True, on_epoch=lambda log: called.append(len(log)))
+    assert called == [1, 2]
+    assert same_log(again.log, first.log)
+    assert np.array_equal(again.logits, first.logits) and np.array_equal(again.kept, first.kept)
+    assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == before
+    assert stored(home) == names
+
+
+@pytest.mark.parametrize("name", ["ce", "eeg", TEACHER])
+def test_the_stored_network_gives_the_stored_logits(name, trained):
+    record = trained.run(name)
+    model = record.model()
+    assert not model.training
+    rows = torch.arange(len(trained.inputs.labels))
+    assert np.array_equal(predict(model, trained.inputs, rows).logits.numpy(), record.logits)
+    assert record.result["n_parameters"] == sum(p.numel() for p in model.parameters())
+    assert ("eeg_share" in record.result) == (name == TEACHER)
+
+
+def test_what_results_need_is_stored_beside_the_logits(study, trained):
+    with np.load(trained.run("ce").folder / "outputs.npz") as outputs:
+        for name, rows in trained.split.parts().items():
+            assert np.array_equal(outputs[name], rows)
+        assert np.array_equal(outputs["labels"], study.windows.labels("valence"))
+        assert np.array_equal(outputs["posterior"], study.windows.posterior("valence"))
+        for name in ("subject", "trial"):
+            assert np.array_equal(outputs[name], study.windows.index[name])
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("file", sorted(FILES - {"weights.safetensors"}))
+def test_a_damaged_run_is_an_error_that_names_its_folder(damage, file, study, trained):
+    path = trained.run("ce").folder / file
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: 0 if file == "epochs.csv" else path.stat().st_size // 2])
+    with pytest.raises(RunError, match=f"{path.parent.name} cannot be read .*; delete it and run again"):
+        fresh(study).run("ce")
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_weights_are_an_error_that_names_the_folder(damage, trained):
+    record = trained.run("ce")
+    path = record.folder / "weights.safetensors"
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RunError, match=record.folder.name):
+        record.model()
+
+
+def test_a_run_of_another_specification_is_not_taken(study, trained):
+    record = trained.run("ce")
+    with pytest.raises(RunError, match=f"{record.folder.name} was made from another specification"):
+        read_run(record.folder, record.spec | {"seed": 1})
+    (record.folder / "spec.json").write_text(json.dumps(record.spec | {"fold": 1}))
+    with pytest.raises(RunError, match="another specification"):
+        fresh(study).run("ce")
+
+
+# ---- the key -----------------------------------------------------------------------------------
+
+
+def test_the_key_is_the_sha256_of_canonical_json():
+    expected = hashlib.sha256(b'{"a":[1,2],"b":{"c":"x","d":0.5}}').hexdigest()
+    assert run_key({"b": {"d": 0.5, "c": "x"}, "a": [1, 2]}) == expected
+    assert run_key({"b": {"c": "x", "d": 0.5}, "a": (1, 2)}) == expected
+
+
+def key(recipe="cdgkd", *, target="valence", fold=0, seed=0, data="d", scale=PROFILES["smoke"]):
+    """Key of a run without any data: an experiment asks its study for no more than this."""
+    study = SimpleNamespace(params=SimpleNamespace(scale=scale), windows=SimpleNamespace(meta={"key": data}), seed=seed)
+    experiment = Experiment(study, target, fold)
+    return run_key(experiment.spec(RECIPES[recipe] if isinstance(recipe, str) else recipe))
+
+
+def test_equal_runs_have_equal_keys_and_the_recipes_all_differ():
+    assert key() == key()
+    assert len({key(name) for name in RECIPES}) == len(RECIPES)
+
+
+@pytest.mark.parametrize(
+    "change", [{"target": "arousal"}, {"fold": 1}, {"seed": 1}, {"data": "e"}, {"recipe": "dense"}]
+)
+def test_the_key_changes_with_target_fold_seed_data_and_recipe(change):
+    assert key(**change) != key()
+
+
+OTHER_VALUES = {
+    "name": "mine",
+    "model": "video",
+    "table": 2,
+    "guides": (TEACHER,),
+    "rebalancing": "none",
+    "rebalancing_strength": 1.0,
+    "label_smoothing": 0.1,
+    "kd_weight": 0.5,
+    "temperature": 4.0,
+    "guide_drop_prob": 0.25,
+    "selection": "last_epoch",
+}
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Recipe)])
+def test_the_key_changes_with_each_field_of_the_recipe(name):
+    assert key(replace(RECIPES["cdgkd"], **{name: OTHER_VALUES[name]})) != key()
+
+
+@pytest.mark.parametrize("name", ["student_epochs", "teacher_epochs", "patience"])
+def test_the_key_changes_with_how_long_the_network_or_a_guide_is_trained(name):
+    longer = replace(PROFILES["smoke"], **{name: 7})
+    assert key(scale=longer) != key()
+    assert (key("ce", scale=longer) != key("ce")) == (name != "teacher_epochs")  # a student without guides
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(training.TrainSettings)])
+def test_the_key_changes_with_each_training_setting(field, monkeypatch):
+    before = key("ce")
+    value = {"optimizer": "adamw", "selection": "last_epoch"}.get(field, 77)
+    settings = Experiment.settings
+    monkeypatch.setattr(Experiment, "settings", lambda self, recipe: replace(settings(self, recipe), **{field: value}))
+    assert key("ce") != before
+
+
+def test_the_key_does_not_depend_on_what_decides_no_result():
+    assert key(scale=replace(PROFILES["smoke"], name="other", n_folds=3, n_repeats=9, umap_points=1)) == key()
+
+
+def test_the_key_changes_with_a_guide_and_with_a_guides_guide(monkeypatch):
+    before = {name: key(name) for name in RECIPES}
+    monkeypatch.setitem(RECIPES, TEACHER, replace(RECIPES[TEACHER], rebalancing_strength=1.0))
+    changed = {name for name in RECIPES if key(name) != before[name]}
+    # takd hears of the teacher only through two assistants.
+    assert changed == {n for n, r in RECIPES.items() if r.guides} | {TEACHER}
+
+
+def test_the_key_changes_with_the_version_of_the_code(monkeypatch):
+    before = key("ce")
+    monkeypatch.setattr(runs, "STAGE_VERSION", runs.STAGE_VERSION + 1)
+    assert key("ce") != before
+
+
+# ---- guides, and fair comparisons --------------------------------------------------------------
+
+
+class Listener:
+    """A loss that notes the rows of every mini-batch."""
+
+    def __init__(self, loss):
+        self.loss, self.batches = loss, []
+        self.begin_epoch = loss.begin_epoch
+
+    def __call__(self, output, labels, rows):
+        self.batches.append(rows.tolist())
+        return self.loss(output, labels, rows)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Every training in order: its loss, its first weights and its mini-batches."""
+    seen = []
+
+    def spy(model, inputs, loss, settings, **options):
+        listener = Listener(loss)
+        start = {name: value.clone() for name, value in model.state_dict().items()}
+        seen.append(SimpleNamespace(loss=loss, start=start, listener=listener, settings=settings))
+        return training.fit(model, inputs, listener, settings, **options)
+
+    monkeypatch.setattr(runs, "fit", spy)
+    return seen
+
+
+def test_guides_are_trained_first_and_their_stored_logits_guide(experiment, trainings):
+    experiment.run("cdgkd")
+    records = [experiment.run(name) for name in (TEACHER, "ta1_drop", "ta2_drop")]
+    assert len(trainings) == 4
+    for place, training_ in enumerate(trainings[1:], 1):
+        assert training_.loss.names == tuple(r.name for r in records[:place])
+        for guide, record in zip(training_.loss.guide_logits, records, strict=False):
+            assert np.array_equal(guide.numpy(), record.logits)
+    assert [t.loss.drop_prob for t in trainings[1:]] == [0.5] * 3
+
+
+def test_all_students_start_alike_and_see_the_same_batches(experiment, trainings):
+    students = []
+    for name in table_recipes(1):
+        experiment.run(name)
+        students.append(trainings[-1])
+    first = students[0]
+    for other in students[1:]:
+        assert all(torch.equal(first.start[n], other.start[n]) for n in first.start)
+        assert other.listener.batches == first.listener.batches
+    rows = first.listener.batches
+    once = [row for batch in rows[: len(rows) // 2] for row in batch]
+    assert sorted(once) == sorted(experiment.split.train.tolist())
+    assert rows[: len(rows) // 2] != rows[len(rows) // 2 :]  # shuffled anew in each epoch
+
+
+def test_another_fold_starts_elsewhere(study, experiment, trainings):
+    experiment.run("ce")
+    Experiment(study, "valence", 1).run("ce")
+    first, other = trainings
+    assert not torch.equal(first.start["classifier.weight"], other.start["classifier.weight"])
+
+
+def test_a_guide_without_weight_changes_nothing(trained):
+    """KD with weight 0 is cross-entropy: what is left would be an unfair start, order or dropout."""
+    silent = trained.run(replace(RECIPES["kd"], kd_weight=0.0))
+    alone = trained.run("ce")
+    assert np.array_equal(silent.logits, alone.logits)
+    assert not np.array_equal(trained.run("kd").logits, alone.logits)
+
+
+def test_students_see_no_eeg(study, trained, home):
+    whole = {name: trained.run(name) for name in ("ce", "cdgkd")}
+    deaf_study = Study(SMOKE)
+    deaf_study.windows = replace(study.windows, eeg=np.full(study.windows.eeg.shape, np.nan, np.float32))
+    deaf = Experiment(deaf_study, "valence", 0)
+    assert torch.isnan(deaf.inputs.eeg).all()
+    before = stored(home)
+    for name, record in whole.items():
+        again = deaf.run(name, again=True)
+        assert np.array_equal(again.logits, record.logits) and same_log(again.log, record.log)
+    assert stored(home) == before
+    with pytest.raises(ValueError, match="not finite"):
+        deaf.run("eeg", again=True)
+
+
+def test_no_network_learns_from_test_labels(study, trained):
+    record = trained.run("kd")
+    swapped = fresh(study, trained)
+    swapped.inputs = replace(trained.inputs, labels=trained.inputs.labels.clone())
+    tested = np.concatenate([trained.split.test_trial, trained.split.test_subject])
+    swapped.inputs.labels[tested] = 1 - swapped.inputs.labels[tested]
+    assert np.array_equal(swapped.run("kd", again=True).logits, record.logits)
+    swapped.inputs.labels[trained.split.train] = 0
+    assert not np.array_equal(swapped.run("kd", again=True).logits, record.logits)
+
+
+def test_the_log_is_one_row_per_epoch(trained):
+    log = trained.run("ce").log
+    assert isinstance(log, pd.DataFrame) and log["epoch"].tolist() == [0, 1]
