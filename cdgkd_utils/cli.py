@@ -1,4 +1,4 @@
-"""The command line: ``python -m cdgkd_utils run | store | publish | twin``."""
+"""The command line: ``python -m cdgkd_utils run | store | publish | twin | doctor``."""
 
 from __future__ import annotations
 
@@ -66,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     store.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
     store.set_defaults(run=_store)
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what a data folder holds and whether the notebooks run on it",
+        description="Examine a folder of DEAP or MAHNOB-HCI, complete or not. Exit code 0 when it is usable, else 1.",
+    )
+    doctor.add_argument("path", type=Path)
+    doctor.add_argument("--deep", action="store_true", help="decode every clip and read every recording")
+    doctor.set_defaults(run=_doctor)
     publish = commands.add_parser(
         "publish",
         help="copy the last results into figures/ and the README",
@@ -132,6 +140,14 @@ def _store(args: argparse.Namespace) -> None:
         sys.stdout.flush()
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from .data.doctor import diagnose
+
+    report = diagnose(args.path, deep=args.deep)
+    sys.stdout.write(report.text())
+    return 0 if report.usable else 1  # 2 stays for wrong arguments
+
+
 def _publish(args: argparse.Namespace) -> None:
     from .notebooks import notebook_folder
     from .publish import publish
@@ -151,12 +167,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 after wrong input and 130 after an interruption, each said in one line on stderr.
+        0 (the doctor: 1 for a folder that cannot be used); 2 after wrong input and 130 after an interruption,
+        each said in one line on stderr.
     """
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except (ValueError, OSError, RuntimeError) as error:
         sys.stderr.write(f"{parser.prog} {args.command}: {error}\n")
         return 2
@@ -165,4 +182,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         sys.stderr.write(f"{parser.prog} {args.command}: interrupted; what was finished is kept\n")
         return 130
-    return 0

@@ -9,7 +9,8 @@ from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.experiments import grid, runs
 from cdgkd_utils.experiments.grid import run_all, run_fold
-from cdgkd_utils.experiments.runs import read_run
+from cdgkd_utils.experiments.runs import Experiment, read_run
+from cdgkd_utils.experiments.study import Study
 from cdgkd_utils.results.collect import collect
 
 SMOKE = Params(profile="smoke")
@@ -120,7 +121,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(home, here, monkeypatch):
 def test_a_repetition_has_its_own_seed(home, here, monkeypatch):
     asked = []
 
-    def only_note(params, target, repeat, fold, recipes):
+    def only_note(params, target, repeat, fold, recipes, selection):
         asked.append((target, repeat, fold, recipes))
         return []
 
@@ -135,3 +136,15 @@ def test_a_repetition_has_its_own_seed(home, here, monkeypatch):
     run_all(Params(profile="bench"), recipes=("ce",), progress=False)
     assert len(asked) == len(set(asked)) == 8 * 2 * 3
     assert {repeat for _, repeat, _, _ in asked} == set(range(8))
+
+
+def test_a_selection_rule_for_all_reaches_the_guides_too(home):
+    study = Study(SMOKE)
+    default, last = Experiment(study, "valence", 0), Experiment(study, "valence", 0, "last_epoch")
+    for name in ("ce", "kd", "cdgkd"):
+        ours, theirs = (e.spec(e.recipe(name)) for e in (last, default))
+        assert ours["recipe"]["selection"] == ours["training"]["selection"] == "last_epoch"
+        assert theirs["recipe"]["selection"] == "best_val"
+        assert len(ours["guides"]) == len(theirs["guides"])
+        assert not set(ours["guides"]) & set(theirs["guides"])
+    assert last.spec(last.recipe("ce_last")) == default.spec(default.recipe("ce_last"))

@@ -23,7 +23,9 @@ def _study(params: Params, repeat: int) -> Study:
     return Study(params, repeat)
 
 
-def run_fold(params: Params, target: str, repeat: int, fold: int, recipes: Sequence[str]) -> list[tuple[int, Path]]:
+def run_fold(
+    params: Params, target: str, repeat: int, fold: int, recipes: Sequence[str], selection: str = ""
+) -> list[tuple[int, Path]]:
     """Run the recipes of one fold, guides first.
 
     Returns
@@ -31,7 +33,7 @@ def run_fold(params: Params, target: str, repeat: int, fold: int, recipes: Seque
     list of (repeat, folder)
         Of the finished runs.
     """
-    experiment = Experiment(_study(params, repeat), target, fold)
+    experiment = Experiment(_study(params, repeat), target, fold, selection)
     return [(repeat, experiment.run(name).folder) for name in recipes]
 
 
@@ -40,6 +42,7 @@ def run_all(
     *,
     targets: Sequence[str] = TARGETS,
     recipes: Sequence[str] = tuple(RECIPES),
+    selection: str = "",
     n_jobs: int | None = None,
     progress: bool = True,
 ) -> list[tuple[int, Path]]:
@@ -52,6 +55,8 @@ def run_all(
     params : Params
         ``target`` is ignored.
     targets, recipes : sequence of str
+    selection : str
+        "last_epoch" keeps every network's last epoch, guides included, instead of the best on validation.
     n_jobs : int, optional
         Processes, one thread each; default: one per core.
     progress : bool
@@ -63,7 +68,7 @@ def run_all(
     """
     scale = params.scale
     tasks = [
-        (params, target, repeat, fold, tuple(recipes))
+        (params, target, repeat, fold, tuple(recipes), selection)
         for repeat in range(scale.n_repeats)
         for target in targets
         for fold in range(scale.n_folds)

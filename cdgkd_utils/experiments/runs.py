@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -86,11 +86,14 @@ class Experiment:
     study : Study
     target : {"valence", "arousal"}
     fold : int
+    selection : str
+        "best_val" or "last_epoch" for every network, guides included; "" leaves it to the recipes.
     """
 
     study: Study
     target: str
     fold: int
+    selection: str = ""
     _records: dict[str, RunRecord] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -100,6 +103,11 @@ class Experiment:
     @cached_property
     def inputs(self) -> Inputs:
         return self.study.inputs(self.target, self.fold)
+
+    def recipe(self, recipe: str | Recipe) -> Recipe:
+        """A recipe by name, under this experiment's selection rule."""
+        recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+        return replace(recipe, selection=self.selection) if self.selection else recipe
 
     def settings(self, recipe: Recipe) -> TrainSettings:
         """Training settings of a recipe: one for all students, one for all larger networks."""
@@ -117,7 +125,7 @@ class Experiment:
             "target": self.target,
             "seed": self.study.seed,
             "fold": self.fold,
-            "guides": [run_key(self.spec(RECIPES[g])) for g in recipe.guides],
+            "guides": [run_key(self.spec(self.recipe(g))) for g in recipe.guides],
         }
 
     def run(
@@ -148,7 +156,7 @@ class Experiment:
         RunError
             The stored run is damaged.
         """
-        recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+        recipe = self.recipe(recipe)
         spec = self.spec(recipe)
         folder = home() / "runs" / f"{recipe.name}-{run_key(spec)[:20]}"
         if not again and folder.is_dir():
