@@ -6,6 +6,8 @@ DATA_ROOT ?=
 TARGET ?= valence
 SEED ?= 0
 WORLD ?= mixed
+EXTRACTOR ?= hog
+CROP ?= centre
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
@@ -19,7 +21,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 
 help:
 	@echo "make run        all notebooks by papermill into build/notebooks, then both tables"
-	@echo "                PROFILE=smoke|quick|bench|paper  DATASET=twin|deap  DATA_ROOT=/path  TARGET=valence|arousal  SEED=0  WORLD=mixed"
+	@echo "                PROFILE=smoke|quick|bench|paper  DATASET=twin|twin_mahnob|deap|mahnob  DATA_ROOT=/path  TARGET=valence|arousal  SEED=0  WORLD=mixed  EXTRACTOR=hog  CROP=centre"
 	@echo "make test       oracle tests, then the committed notebooks under nbval"
 	@echo "make lab        JupyterLab"
 	@echo "make notebooks  re-execute the committed notebooks and store their outputs"
@@ -32,7 +34,7 @@ $(READY): pyproject.toml constraints.txt
 
 run: $(READY)
 	$(BIN)/python -m cdgkd_utils run --profile $(PROFILE) --dataset $(DATASET) --data-root "$(DATA_ROOT)" \
-		--target $(TARGET) --seed $(SEED) --world $(WORLD)
+		--target $(TARGET) --seed $(SEED) --world $(WORLD) --extractor $(EXTRACTOR) --crop $(CROP)
 
 test: $(READY)
 	$(BIN)/python -m pytest tests

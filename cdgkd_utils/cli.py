@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import DATASETS, PROFILES, TARGETS, WORLDS, Params, home, shown
+from .config import CROPS, DATASETS, PROFILES, TARGETS, WORLDS, Params, home, shown
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,12 +30,17 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     twin.add_argument(
-        "--layout", choices=["deap"], default="deap", help="whose layout; only DEAP's can be written so far"
+        "--layout", choices=["deap", "mahnob"], default="deap", help="whose layout: DEAP's or MAHNOB-HCI's"
     )
     twin.add_argument("--out", type=Path, required=True, help="folder to make; it must not exist or be empty")
     twin.add_argument("--subjects", type=int, default=2)
     twin.add_argument("--trials", type=int, default=4)
-    twin.add_argument("--seconds", type=int, default=12, help="length of a trial: a multiple of 4, at most 60")
+    twin.add_argument(
+        "--seconds",
+        type=int,
+        default=12,
+        help="length of a trial: a multiple of 4, at most 60; mahnob: of a film at most, 0 takes all of it",
+    )
     twin.add_argument("--seed", type=int, default=0)
     twin.add_argument("--world", choices=WORLDS, default="mixed")
     twin.add_argument("--size", type=int, default=128, help="height of the pictures in pixels, a multiple of 8")
@@ -50,13 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     default = Params()
     run.add_argument("--dataset", choices=DATASETS, default=default.dataset)
-    run.add_argument("--data-root", default=default.data_root, help="folder of the real files, for --dataset deap")
+    run.add_argument("--data-root", default=default.data_root, help="folder of the files, for --dataset deap or mahnob")
     run.add_argument(
         "--target", choices=TARGETS, default=default.target, help="shown in 01 to 04; the tables have both"
     )
     run.add_argument("--profile", choices=PROFILES, default=default.profile)
     run.add_argument("--seed", type=int, default=default.seed)
     run.add_argument("--world", choices=WORLDS, default=default.world)
+    run.add_argument("--extractor", default=default.extractor, help="visual features: hog, mediapipe or timm:MODEL")
+    run.add_argument("--crop", choices=CROPS, default=default.crop, help="part of a frame that is described, on files")
     run.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
     run.set_defaults(run=_run)
     store = commands.add_parser(
@@ -85,12 +92,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _twin(args: argparse.Namespace) -> None:
     from .data.deap_writer import write_deap  # heavy; --help and wrong arguments need none of it
+    from .data.mahnob_writer import write_mahnob
     from .data.twin import TwinSettings
 
-    settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, seed=args.seed, world=args.world)
-    write_deap(settings, args.out, seconds=args.seconds, frame_size=args.size, n_jobs=args.jobs, raw=args.raw)
+    design = {"seed": args.seed, "world": args.world, "layout": args.layout}
+    options = {"frame_size": args.size, "n_jobs": args.jobs}
+    if args.layout == "deap":
+        settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, **design)
+        write_deap(settings, args.out, seconds=args.seconds, raw=args.raw, **options)
+    else:
+        settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, n_windows=0, **design)
+        write_mahnob(settings, args.out, max_seconds=args.seconds or None, **options)
     sys.stdout.write(
-        f"{args.out}: synthetic data in DEAP's layout; read it with dataset='deap', data_root='{args.out}'\n"
+        f"{args.out}: synthetic data in the layout of {args.layout}; "
+        f"read it with dataset='{args.layout}', data_root='{args.out}'\n"
     )
 
 
@@ -103,8 +118,10 @@ def _run(args: argparse.Namespace) -> None:
         profile=args.profile,
         seed=args.seed,
         world=args.world,
+        extractor=args.extractor,
+        crop=args.crop,
     )
-    if params.dataset == "deap":
+    if not params.is_twin:
         from .data.load import check_root
 
         check_root(params)  # a wrong folder is said here, in one line, not by the first notebook
@@ -115,17 +132,17 @@ def _run(args: argparse.Namespace) -> None:
         sys.stdout.write(f"{shown(notebook)} done after {time.monotonic() - started:.0f} s\n")
         sys.stdout.flush()
     if not args.only or args.only == "05":
-        _show_tables()
+        _show_tables(params.layout)
 
 
-def _show_tables() -> None:
+def _show_tables(layout: str) -> None:
     import pandas as pd
 
     from .results.display import as_text
 
     folder = home() / "tables"
     for number in (1, 2):
-        sys.stdout.write(f"\n{as_text(pd.read_csv(folder / f'table{number}.csv'))}\n")
+        sys.stdout.write(f"\n{as_text(pd.read_csv(folder / f'table{number}.csv'), layout)}\n")
     sys.stdout.write(
         f"\nexecuted notebooks: {shown(home() / 'notebooks')}\ntables: {shown(folder)}\n"
         f"figures: {shown(home() / 'figures')}\nruns: {shown(home() / 'runs')}\n"

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 
-DATASETS = ("twin", "deap")
+DATASETS = ("twin", "twin_mahnob", "deap", "mahnob")
+CROPS = ("centre", "face")
 TARGETS = ("valence", "arousal")
 WORLDS = ("mixed", "shared_view", "same_feeling", "eeg_rich", "complementary")
 
@@ -69,16 +70,20 @@ class Params:
 
     Attributes
     ----------
-    dataset : {"twin", "deap"}
-        ``twin`` needs no files; ``deap`` reads the tree at `data_root`.
+    dataset : {"twin", "twin_mahnob", "deap", "mahnob"}
+        The twins (in DEAP's or MAHNOB-HCI's design) need no files; the others read the tree at `data_root`.
     data_root : str
-        Folder of the real data set, only for ``dataset="deap"``.
+        Folder of the real data set.
     target : {"valence", "arousal"}
     profile : {"smoke", "quick", "bench", "paper"}
     seed : int
         Seed of the first repetition.
     world : str
         Named world of the twin.
+    extractor : str
+        Visual features: ``hog``, ``mediapipe`` or ``timm:<model>``.
+    crop : {"centre", "face"}
+        Part of a frame that is described, on files.
     """
 
     dataset: str = "twin"
@@ -87,6 +92,8 @@ class Params:
     profile: str = "quick"
     seed: int = 0
     world: str = "mixed"
+    extractor: str = "hog"
+    crop: str = "centre"
 
     def __post_init__(self):
         for f in fields(self):
@@ -100,6 +107,7 @@ class Params:
             ("target", TARGETS),
             ("profile", tuple(PROFILES)),
             ("world", WORLDS),
+            ("crop", CROPS),
         ):
             if getattr(self, name) not in choices:
                 raise ParameterError(
@@ -107,8 +115,10 @@ class Params:
                 )
         if self.seed < 0:
             raise ParameterError(f"parameter seed: expected 0 or more, got {self.seed}")
-        if self.dataset == "twin" and self.data_root:
-            raise ParameterError("parameter data_root: only dataset='deap' reads files; set that, or data_root=''")
+        if self.is_twin and self.data_root:
+            raise ParameterError(
+                "parameter data_root: only dataset='deap' and 'mahnob' read files; set one, or data_root=''"
+            )
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, object]) -> Params:
@@ -137,6 +147,16 @@ class Params:
         if unknown:
             raise ParameterError(f"unknown notebook parameter {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         return cls(**values)
+
+    @property
+    def is_twin(self) -> bool:
+        """Whether the windows are generated instead of read."""
+        return self.dataset.startswith("twin")
+
+    @property
+    def layout(self) -> str:
+        """Data set of the paper whose design the windows have: ``deap`` or ``mahnob``."""
+        return "mahnob" if "mahnob" in self.dataset else "deap"
 
     @property
     def scale(self) -> Profile:

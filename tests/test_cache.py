@@ -1,6 +1,12 @@
 """The cache of prepared windows: built once, complete or absent, never silently wrong."""
 
 import json
+import signal
+import subprocess
+import sys
+import textwrap
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +15,7 @@ import pytest
 from cdgkd_utils.config import Params
 from cdgkd_utils.data import cache, load
 from cdgkd_utils.data.cache import prepared
+from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.types import Windows
 
 SETTINGS = {"dataset": "planted", "seed": 1, "shares": [0.2, None]}
@@ -172,24 +179,163 @@ def test_load_windows_builds_each_twin_once(tmp_path, monkeypatch):
     monkeypatch.setenv("CDGKD_HOME", str(tmp_path))
     built = []
 
-    def build(settings, n_jobs):
-        built.append((settings.seed, settings.world))
-        return make_windows(seed=settings.seed)
+    def build(settings, subject, extractor):
+        if subject == 1:
+            built.append((settings.seed, settings.world, extractor))
+        return make_windows(seed=settings.seed * 100 + subject)
 
-    monkeypatch.setattr(load, "prepare_twin", build)
+    monkeypatch.setattr(load, "prepare_subject", build)
     smoke = {"profile": "smoke"}
-    assert_same(load.load_windows(Params(**smoke, seed=4), repeat=2), make_windows(seed=6))
-    load.load_windows(Params(**smoke, seed=6))
-    load.load_windows(Params(**smoke, seed=5, target="arousal"), repeat=1)
-    assert built == [(6, "mixed")]
-    load.load_windows(Params(**smoke, seed=6, world="eeg_rich"))
-    load.load_windows(Params(profile="quick", seed=6))
-    assert built == [(6, "mixed"), (6, "eeg_rich"), (6, "mixed")]
+    found = load.load_windows(Params(**smoke, seed=4), n_jobs=1, repeat=2)
+    assert_same(found, joined([make_windows(seed=600 + subject) for subject in range(1, 7)]))
+    load.load_windows(Params(**smoke, seed=6), n_jobs=1)
+    load.load_windows(Params(**smoke, seed=5, target="arousal"), n_jobs=1, repeat=1)
+    assert built == [(6, "mixed", "hog")]
+    load.load_windows(Params(**smoke, seed=6, world="eeg_rich"), n_jobs=1)
+    load.load_windows(Params(profile="quick", seed=6), n_jobs=1)
+    assert built == [(6, "mixed", "hog"), (6, "eeg_rich", "hog"), (6, "mixed", "hog")]
 
 
 def test_new_generator_code_makes_old_windows_stale(tmp_path, monkeypatch):
     monkeypatch.setenv("CDGKD_HOME", str(tmp_path))
-    monkeypatch.setattr(load, "prepare_twin", lambda settings, n_jobs: make_windows())
-    before = load.load_windows(Params(profile="smoke")).meta["key"]
+    monkeypatch.setattr(load, "prepare_subject", lambda settings, subject, extractor: make_windows())
+    before = load.load_windows(Params(profile="smoke"), n_jobs=1).meta["key"]
     monkeypatch.setattr(load, "TWIN_SOURCES", load.TWIN_SOURCES[:-1])
-    assert load.load_windows(Params(profile="smoke")).meta["key"] != before
+    assert load.load_windows(Params(profile="smoke"), n_jobs=1).meta["key"] != before
+
+
+def joined(parts):
+    return Windows(
+        eeg=np.concatenate([part.eeg for part in parts]),
+        video=np.concatenate([part.video for part in parts]),
+        frame_mask=np.concatenate([part.frame_mask for part in parts]),
+        index=pd.concat([part.index for part in parts], ignore_index=True),
+        truth=pd.concat([part.truth for part in parts], ignore_index=True),
+        meta=parts[0].meta,
+    )
+
+
+def logged_part(log, number, stop=None):
+    """A subject's windows; the log has a line for each time they are made. `stop` is raised instead, if given."""
+    if stop is not None:
+        raise stop
+    with open(log, "a") as file:
+        file.write(f"{number}\n")
+    return make_windows(n=number, seed=number)
+
+
+def logged_parts(log, count=4, **stops):
+    names = [f"s{number:02d}" for number in range(1, count + 1)]
+    return {name: partial(logged_part, log, n, stops.get(name)) for n, name in enumerate(names, 1)}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_parts_are_joined_in_order_to_the_bytes_of_one_piece(tmp_path, n_jobs):
+    parts = logged_parts(tmp_path / "log")
+    found = prepared(SETTINGS, parts, tmp_path / "parts", n_jobs=n_jobs)
+    whole = joined([make_windows(n=number, seed=number) for number in (1, 2, 3, 4)])
+    assert_same(found, whole)
+    other = prepared(SETTINGS, lambda: whole, tmp_path / "whole")
+    key = found.meta["key"]
+    assert folders(tmp_path / "parts") == [key] and other.meta == found.meta
+    assert contents(tmp_path / "parts/prepared" / key) == contents(tmp_path / "whole/prepared" / key)
+    assert sorted((tmp_path / "log").read_text().split()) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("disk full"), MemoryError()])
+def test_interrupted_preparation_resumes_with_the_parts_that_are_missing(tmp_path, error):
+    log, undisturbed = tmp_path / "log", tmp_path / "undisturbed"
+    key = prepared(SETTINGS, logged_parts(tmp_path / "other"), undisturbed).meta["key"]
+    with pytest.raises(type(error)):
+        prepared(SETTINGS, logged_parts(log, s03=error), tmp_path)
+    assert folders(tmp_path) == [f"{key}.parts"] and log.read_text().split() == ["1", "2"]
+    prepared(SETTINGS, logged_parts(log), tmp_path)
+    assert log.read_text().split() == ["1", "2", "3", "4"] and folders(tmp_path) == [key]
+    assert contents(tmp_path / "prepared" / key) == contents(undisturbed / "prepared" / key)
+
+
+@pytest.mark.parametrize("killed_in", ["part", "join"])
+def test_killed_preparation_resumes(tmp_path, killed_in):
+    """SIGKILL while the third part is being written, or after all parts while they are being joined."""
+    script = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from cdgkd_utils.data import cache, cache_files
+        import test_cache
+
+        def die(real, here):
+            def dying(*args, **options):
+                if here(*args):
+                    (args[-1] if isinstance(args[-1], Path) else args[1]).joinpath("eeg.npy").write_bytes(b"half")
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*args, **options)
+            return dying
+
+        if {killed_in!r} == "part":
+            cache.store = die(cache.store, lambda windows, folder, meta: len(windows) == 3)
+        else:
+            cache.join_arrays = die(cache.join_arrays, lambda *args: True)
+        log = Path({str(tmp_path / "log")!r})
+        cache.prepared(test_cache.SETTINGS, test_cache.logged_parts(log), Path({str(tmp_path)!r}))
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    n_done = 2 if killed_in == "part" else 4
+    log = tmp_path / "log"
+    assert len(log.read_text().split()) == (3 if killed_in == "part" else 4)
+    log.unlink()
+    found = prepared(SETTINGS, logged_parts(log), tmp_path)
+    assert (log.read_text().split() if log.exists() else []) == ["1", "2", "3", "4"][n_done:]
+    key = prepared(SETTINGS, logged_parts(tmp_path / "other"), tmp_path / "undisturbed").meta["key"]
+    assert folders(tmp_path) == [key] == [found.meta["key"]]
+    assert contents(tmp_path / "prepared" / key) == contents(tmp_path / "undisturbed/prepared" / key)
+
+
+def test_damaged_and_foreign_parts_are_not_used(tmp_path):
+    log = tmp_path / "log"
+    with pytest.raises(KeyboardInterrupt):
+        prepared(SETTINGS, logged_parts(log, s04=KeyboardInterrupt()), tmp_path)
+    (waiting,) = (tmp_path / "prepared").iterdir()
+    flip_a_byte(waiting / "s02/eeg.npy")
+    meta = json.loads((waiting / "s03/meta.json").read_text())
+    (waiting / "s03/meta.json").write_text(json.dumps(meta | {"key": "of other code"}))
+    log.unlink()
+    with pytest.warns(UserWarning, match=r"s0[23]/.*prepared again") as caught:
+        prepared(SETTINGS, logged_parts(log), tmp_path)
+    assert len(caught) == 2 and log.read_text().split() == ["2", "3", "4"]
+    log.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        prepared({**SETTINGS, "code": "old"}, logged_parts(log, s03=KeyboardInterrupt()), tmp_path)
+    prepared({**SETTINGS, "code": "new"}, logged_parts(log), tmp_path)
+    assert log.read_text().split() == ["1", "2", "1", "2", "3", "4"]
+
+
+def test_error_in_the_data_leaves_no_parts(tmp_path):
+    with pytest.raises(DataError, match="planted"):
+        prepared(SETTINGS, logged_parts(tmp_path / "log", s03=DataError("planted")), tmp_path / "home")
+    assert not list((tmp_path / "home").iterdir())
+
+    def refuse(index, metas):
+        assert (len(index), len(metas)) == (10, 4)
+        raise DataError("all of it")
+
+    with pytest.raises(DataError, match="all of it"):
+        prepared(SETTINGS, logged_parts(tmp_path / "log"), tmp_path / "home", finish=refuse)
+    assert not list((tmp_path / "home").iterdir())
+
+
+def test_part_without_windows_changes_nothing(tmp_path):
+    parts = {"s00": partial(make_windows, 0), **logged_parts(tmp_path / "log", 2), "s03": partial(make_windows, 0)}
+    found = prepared(SETTINGS, parts, tmp_path)
+    assert_same(found, joined([make_windows(n=number, seed=number) for number in (1, 2)]))
+
+
+def test_tables_survive_to_the_last_bit(tmp_path):
+    assert_same(prepared(SETTINGS, partial(make_windows, 300), tmp_path), make_windows(300))

@@ -2,11 +2,18 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from cdgkd_utils.cli import main
+from cdgkd_utils.config import Params
 from cdgkd_utils.data.deap import open_tree, read_deap
+from cdgkd_utils.data.features import hog768
+from cdgkd_utils.data.load import load_windows, twin_settings
+from cdgkd_utils.data.look import window_frames
+from cdgkd_utils.data.twin import prepare_subject
 
 
 def test_twin_command_writes_a_folder_that_the_reader_reads(tmp_path, capsys):
@@ -25,10 +32,29 @@ def test_twin_command_writes_a_folder_that_the_reader_reads(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 
 
+def test_twin_command_writes_the_other_layout(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDGKD_HOME", str(tmp_path / "home"))
+    out = tmp_path / "tree"
+    small = ["--subjects", "1", "--trials", "1", "--seconds", "4", "--size", "64", "--seed", "5"]
+    assert main(["twin", "--layout", "mahnob", "--out", str(out), *small]) == 0
+    params = Params(dataset="mahnob", data_root=str(out), profile="smoke", seed=5)
+    windows = load_windows(params, n_jobs=1)
+    assert windows.index[["subject", "trial", "window"]].to_numpy().tolist() == [[1, 2, 0]]
+    assert windows.meta["name"] == "synthetic tree in MAHNOB-HCI's layout (world mixed)"
+    assert windows.meta["excluded"] == [] and windows.truth is not None
+    direct = prepare_subject(replace(twin_settings(params), n_trials=1, n_windows=1), 1)
+    assert np.corrcoef(windows.eeg.ravel(), direct.eeg.ravel())[0, 1] > 0.9999
+    frames, mask, _ = window_frames(params, windows, 0, size=64)
+    np.testing.assert_allclose(hog768(frames), windows.video[0], atol=1e-6)
+    assert mask.all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["twin", "--layout", "mahnob", "--out", "x"], "'mahnob'"),
+        (["twin", "--layout", "amigos", "--out", "x"], "'amigos'"),
+        (["twin", "--layout", "mahnob", "--out", "x", "--subjects", "31"], "n_subjects"),
+        (["twin", "--layout", "mahnob", "--out", "x", "--seconds", "7"], "max_seconds"),
         (["twin"], "--out"),
         (["twins", "--out", "x"], "'twins'"),
         ([], "command"),
@@ -53,6 +79,6 @@ def test_wrong_input_is_one_line_and_status_2(arguments, said, tmp_path, monkeyp
 
 
 def test_module_can_be_run(tmp_path):
-    command = [sys.executable, "-m", "cdgkd_utils", "twin", "--out", "x", "--layout", "mahnob"]
+    command = [sys.executable, "-m", "cdgkd_utils", "twin", "--out", "x", "--layout", "amigos"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and "choose from" in result.stderr and "Traceback" not in result.stderr

@@ -15,7 +15,18 @@ DEFAULTS = {
     "profile": "quick",
     "seed": 0,
     "world": "mixed",
+    "extractor": "hog",
+    "crop": "centre",
 }
+
+
+@pytest.mark.parametrize(
+    ("dataset", "is_twin", "layout"),
+    [("twin", True, "deap"), ("twin_mahnob", True, "mahnob"), ("deap", False, "deap"), ("mahnob", False, "mahnob")],
+)
+def test_each_data_set_knows_its_design_and_whether_it_is_generated(dataset, is_twin, layout):
+    params = Params(dataset=dataset)
+    assert (params.is_twin, params.layout) == (is_twin, layout)
 
 
 def test_defaults_and_scale():
@@ -35,10 +46,10 @@ def test_defaults_and_scale():
         ("seed", None, "expected int, got NoneType"),
         ("seed", -1, "expected 0 or more, got -1"),
         ("dataset", 1, "expected str, got int"),
-        ("dataset", "DEAP", "expected one of twin, deap, got 'DEAP'"),
+        ("dataset", "DEAP", "expected one of twin, twin_mahnob, deap, mahnob, got 'DEAP'"),
         ("data_root", Path("x"), "expected str"),
         ("data_root", None, "expected str, got NoneType"),
-        ("data_root", "x", "only dataset='deap' reads files"),
+        ("data_root", "x", "only dataset='deap' and 'mahnob' read files"),
         ("target", "", "expected one of valence, arousal, got ''"),
         ("target", ["valence"], "expected str, got list"),
         ("profile", "quik", "expected one of smoke, quick, bench, paper, got 'quik'"),
@@ -71,7 +82,7 @@ def test_from_notebook_sees_parameters_and_nothing_else():
 @pytest.mark.parametrize("name", ["sed", "Seed", "data_rot", "epochs"])
 def test_from_notebook_takes_no_misspelt_name_for_a_default(name):
     with pytest.raises(
-        ParameterError, match=f"unknown notebook parameter {name}; known: data_root, dataset, "
+        ParameterError, match=f"unknown notebook parameter {name}; known: crop, data_root, dataset, "
     ) as caught:
         Params.from_notebook(notebook_globals(**DEFAULTS, **{name: 1}))
     assert "\n" not in str(caught.value)

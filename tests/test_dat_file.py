@@ -1,12 +1,13 @@
 """The ``.dat`` file: Python 2's bytes out, nothing but arrays in."""
 
+import mmap
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cdgkd_utils.data.dat_file import read_dat, write_dat
+from cdgkd_utils.data.dat_file import _Python2Pickler, read_dat, write_dat
 from cdgkd_utils.data.errors import DataError
 
 
@@ -36,3 +37,71 @@ def test_a_pickle_that_runs_something_is_refused(tmp_path, protocol):
     assert not (tmp_path / "ran").exists()
     pickle.loads((tmp_path / "s01.dat").read_bytes())
     assert (tmp_path / "ran").exists(), "the planted pickle does nothing, so the test shows nothing"
+
+
+def numbers(n_trials=3, n_times=1408, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n_trials, 40, n_times)), rng.uniform(1, 9, (n_trials, 4))
+
+
+def is_mapped(array):
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return isinstance(array, memoryview) or isinstance(getattr(array, "obj", None), mmap.mmap)
+
+
+@pytest.mark.parametrize("n_trials", [3, 40], ids=["labels in a short string", "labels in a long string"])
+@pytest.mark.parametrize("order", ["labels first", "data first"])
+def test_mapped_and_unpickled_are_the_same_numbers(tmp_path, n_trials, order):
+    path = tmp_path / "s01.dat"
+    data, labels = numbers(n_trials, 900)
+    data[0, 0, :3] = [-0.0, 5e-324, 1e308]
+    # Numbers that look like the mark before the payload must not be taken for it.
+    labels[0] = np.frombuffer(b"abc\x89T\x00\x00\x10" * 4)
+    if order == "labels first":
+        write_dat(path, data, labels)
+    else:
+        with open(path, "wb") as file:
+            _Python2Pickler(file, protocol=2).dump({"data": data, "labels": labels})
+    mapped, unpickled = read_dat(path), read_dat(path, mapped=False)
+    assert is_mapped(mapped[0]) and not is_mapped(unpickled[0])
+    for one, other, wanted in zip(mapped, unpickled, (data, labels), strict=True):
+        assert one.tobytes() == other.tobytes() == wanted.tobytes() and one.dtype == other.dtype == np.float64
+    assert not mapped[0].flags.writeable
+
+
+OTHER_LAYOUTS = {
+    "Fortran order": lambda data, labels: {"labels": labels, "data": np.asfortranarray(data)},
+    "single precision": lambda data, labels: {"labels": labels, "data": data.astype(np.float32)},
+    "more content": lambda data, labels: {"labels": labels, "data": data, "note": "a"},
+    "labels are the data": lambda data, labels: {"labels": data, "data": data},
+    "data twice": lambda data, labels: {"labels": labels, "data": data, "again": data.copy()},
+}
+
+
+@pytest.mark.parametrize("layout", OTHER_LAYOUTS)
+def test_other_layouts_are_read_as_the_unpickler_reads_them(tmp_path, layout):
+    path = tmp_path / "s01.dat"
+    with open(path, "wb") as file:
+        _Python2Pickler(file, protocol=2).dump(OTHER_LAYOUTS[layout](*numbers()))
+
+    def outcome(mapped):
+        try:
+            return [array.tobytes() + str(array.dtype).encode() for array in read_dat(path, mapped)]
+        except DataError as error:
+            return str(error)
+
+    assert outcome(True) == outcome(False)
+
+
+def test_attack_behind_real_looking_numbers_is_refused(tmp_path):
+    """A file in the release's layout up to its last bytes, which run something when unpickled freely."""
+    path = tmp_path / "s01.dat"
+    write_dat(path, *numbers())
+    attack = f"cpathlib\nPath.touch\n(cpathlib\nPath\n(V{tmp_path}/ran\ntRtR0.".encode()
+    raw = path.read_bytes()
+    assert raw.endswith(b"u.")
+    path.write_bytes(raw[:-1] + attack)
+    with pytest.raises(DataError, match=r"refers to pathlib"):
+        read_dat(path)
+    assert not (tmp_path / "ran").exists()

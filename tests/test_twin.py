@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cdgkd_utils.data import twin
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, RATINGS, WINDOW_SAMPLES
 from cdgkd_utils.data.features import box_reduce, hog768
 from cdgkd_utils.data.twin import (
@@ -16,6 +17,7 @@ from cdgkd_utils.data.twin import (
     render,
     synthesise_eeg,
     synthesise_peripheral,
+    synthesise_trials,
 )
 
 SMALL = TwinSettings(n_subjects=2, n_trials=3, n_windows=2, seed=4)
@@ -105,3 +107,75 @@ def test_trials_without_a_clip_give_no_windows():
     eeg = synthesise_eeg(settings, plan_subject(settings, 11))
     last = windows.index["trial"].iloc[-1] - 1
     np.testing.assert_array_equal(windows.eeg[-1, 0], eeg[last, 0, 384:].astype(np.float32))
+
+
+FILMS = TwinSettings(layout="mahnob", n_subjects=2, n_trials=3, n_windows=9, seed=4)
+
+
+def test_trials_of_different_lengths():
+    windows = prepare_subject(replace(FILMS, n_trials=12, n_windows=10), 1)
+    counts = windows.index.groupby("stimulus")["window"].max() + 1
+    assert counts["107.avi"] == 8 and counts["69.avi"] == 10
+    assert len(windows) == 11 * 10 + 8 == len(windows.eeg) == len(windows.video)
+    assert windows.index["trial"].is_monotonic_increasing and windows.frame_mask.all()
+    assert windows.index["liking"].isna().all() and windows.meta["settings"]["layout"] == "mahnob"
+    assert windows.meta["name"] == "synthetic twin in MAHNOB-HCI's design (world mixed)"
+
+
+def test_windows_of_films_are_filtered_pieces_of_the_recording():
+    windows, plan = prepare_subject(FILMS, 2), plan_subject(FILMS, 2)
+    row = int(np.argmin(plan.presentation))  # shown first, so first in the table
+    (recording,) = synthesise_trials(FILMS, plan, [row])
+    freqs = np.fft.rfftfreq(recording.shape[1], 1 / 128)
+    spectrum = np.fft.rfft(recording)
+    spectrum[:, (freqs < 4) | (freqs > 45)] = 0  # another filter than the twin's: no finite steepness
+    expected = np.fft.irfft(spectrum, recording.shape[1])
+    for window in (1, 2):
+        start = 384 + 512 * window
+        piece = expected[:28, start : start + 512][[0, 1, 2]]
+        for got, want in zip(windows.eeg[window][[0, 1, 2]], piece, strict=True):
+            assert np.corrcoef(got, want)[0, 1] > 0.97
+    expected = hog768(box_reduce(render(face_track(FILMS, plan, row), np.array([4.4, 5.2, 6.0, 6.8, 7.6]))))
+    np.testing.assert_allclose(windows.video[1], expected, atol=0.05)
+    np.testing.assert_array_equal(windows.index.loc[1, "valence"], plan.ratings[row, 0])
+    assert windows.index.loc[1, "stimulus"] == plan.stimulus[row]
+    assert windows.truth.loc[1, "z_arousal"] == plan.z[row, 1]
+
+
+def test_people_without_eeg_or_video_give_no_windows():
+    settings = replace(FILMS, n_subjects=26, n_trials=1, n_windows=1)
+    for subject in (12, 15, 26):
+        empty = prepare_subject(settings, subject)
+        assert len(empty) == 0 and empty.eeg.shape == (0, 28, 512) and len(empty.truth) == 0
+    both = prepare_twin(replace(settings, n_subjects=12), progress=False)
+    assert sorted(both.index["subject"].unique()) == list(range(1, 12))
+    assert (both.index.dtypes == prepare_subject(settings, 1).index.dtypes).all()
+
+
+def test_trials_of_different_lengths_have_no_common_array():
+    settings = replace(FILMS, n_trials=12)
+    with pytest.raises(ValueError, match="differ in length"):
+        synthesise_eeg(settings, plan_subject(settings, 1))
+
+
+def test_frames_without_a_face_are_masked_and_windows_without_any_left_out(monkeypatch):
+    class Late:
+        """Finds no face in the first six pictures of a clip."""
+
+        size, closed = 32, 0
+
+        def __call__(self, frames):
+            found = np.arange(len(frames)) >= 6
+            return np.repeat(found[:, None], 768, axis=1).astype(np.float32), found
+
+        def close(self):
+            self.closed += 1
+
+    late = Late()
+    monkeypatch.setattr(twin, "open_extractor", lambda name: late)
+    windows, plain = prepare_subject(SMALL, 1, "late"), plan_subject(SMALL, 1)
+    assert windows.index[["trial", "window"]].to_numpy().tolist() == [[1, 1], [2, 1], [3, 1]]
+    assert windows.frame_mask.tolist() == [[False, True, True, True, True]] * 3 and late.closed == 1
+    np.testing.assert_array_equal(windows.video.mean(axis=2), windows.frame_mask)
+    np.testing.assert_array_equal(windows.truth["z_valence"], plain.z[:, 0])
+    np.testing.assert_array_equal(windows.eeg[0, 0], synthesise_eeg(SMALL, plain)[0, 0, 896:].astype(np.float32))

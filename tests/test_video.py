@@ -9,7 +9,6 @@ from cdgkd_utils.data import windows
 from cdgkd_utils.data.constants import CHANNEL_ROWS, RATINGS
 from cdgkd_utils.data.dat_file import write_dat
 from cdgkd_utils.data.deap import RATINGS_FILE, read_deap
-from cdgkd_utils.data.features import FeatureExtractor
 from cdgkd_utils.data.video import frames_at
 from cdgkd_utils.data.windows import window_starts, windows_from_trials
 
@@ -60,10 +59,17 @@ def test_sample_384_meets_frame_0(tmp_path, monkeypatch):
         np.testing.assert_array_equal(one.eeg, expected + np.arange(384, n_times))
         np.testing.assert_array_equal(one.baseline, expected + np.arange(384))
 
-    def numbers(frames):
-        return np.repeat(decode_numbers(frames)[:, None], 768, axis=1).astype(np.float32)
+    class Numbers:
+        name, size, version = "number", 64, "1"
 
-    monkeypatch.setitem(windows.EXTRACTORS, "number", FeatureExtractor("number", numbers))
+        def __call__(self, frames):
+            features = np.repeat(decode_numbers(frames)[:, None], 768, axis=1).astype(np.float32)
+            return features, np.ones(len(frames), bool)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(windows, "open_extractor", lambda name: Numbers())
     found = windows_from_trials(read_deap(tmp_path), 0, extractor="number")
     full = [[20, 60, 100, 140, 180], [220, 260, 0, 0, 0]]
     # Trial 3 was shown second and its clip ends after 3.2 s: its second window has no face and is left out.
@@ -102,6 +108,15 @@ def test_frames_at_takes_exactly_the_wanted_frames(tmp_path, fps, size):
     assert mask.tolist() == [True] * 6 + [False] * 2
     assert decode_numbers(frames[:6]).tolist() == wanted[:6].tolist()
     assert not frames[6:].any()
+
+
+def test_true_rate_overrides_the_header(tmp_path):
+    coded_clip(tmp_path / "clip.avi", 120, fps=61)
+    wanted = np.array([0, 59, 60, 61, 100])
+    frames, mask = frames_at(tmp_path / "clip.avi", wanted / 60, rate=60)
+    assert mask.all() and decode_numbers(frames).tolist() == wanted.tolist()
+    frames, _ = frames_at(tmp_path / "clip.avi", wanted / 60)
+    assert decode_numbers(frames).tolist() == [0, 60, 61, 62, 102]
 
 
 @pytest.mark.parametrize("part", [0, 0.5])

@@ -1,92 +1,156 @@
-"""Prepared windows on disk: built once, keyed by what decides them, verified whenever they are opened."""
+"""Prepared windows on disk: built a part at a time, keyed by what decides them, verified whenever they are opened."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
 
-from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, WINDOW_SAMPLES
-from .fingerprint import file_digest, settings_key
+from .cache_files import Damaged, join_arrays, load, store, write_meta, write_tables
+from .errors import DataError
+from .fingerprint import settings_key
 from .types import Windows
 
-LAYOUT_VERSION = 1
-_ARRAYS = {
-    "eeg": (np.float32, (len(CHANNELS), WINDOW_SAMPLES)),
-    "video": (np.float32, (N_FRAMES, N_VIDEO_FEATURES)),
-    "mask": (np.bool_, (N_FRAMES,)),
-}
+LAYOUT_VERSION = 2
+Build = Callable[[], Windows]
+Finish = Callable[[pd.DataFrame, list[dict]], Mapping[str, object]]
 
 
-class _Damaged(Exception):
-    """A stored preparation is not what was written; the text says which file."""
+def _first_meta(index: pd.DataFrame, metas: list[dict]) -> Mapping[str, object]:
+    return metas[0]
 
 
-def prepared(settings: Mapping[str, object], build: Callable[[], Windows], root: Path) -> Windows:
-    """Windows from the cache, or built and stored there.
+def prepared(
+    settings: Mapping[str, object],
+    parts: Mapping[str, Build] | Build,
+    root: Path,
+    *,
+    finish: Finish = _first_meta,
+    n_jobs: int = 1,
+    description: str = "preparing",
+) -> Windows:
+    """Windows from the cache, or built part by part and stored there.
 
     The folder is ``root/prepared/<key>`` with ``eeg.npy``, ``video.npy``, ``mask.npy``, ``index.csv``,
     ``truth.csv`` (twin only) and ``meta.json``. It appears under its name complete or not at all. One
     that has been damaged since is moved aside to ``<key>.damaged-N`` with a warning, and built again.
 
+    Until then finished parts wait in ``root/prepared/<key>.parts``, each complete and with checksums: a
+    preparation that was interrupted, even killed, goes on where it stopped. Parts are joined as files, so
+    memory does not grow with their number. A :class:`DataError` removes them: its files have to change, and
+    with them the key.
+
     Parameters
     ----------
     settings : mapping
         All that decides the windows, as plain JSON values; their hash is the key.
-    build : callable
-        Makes the windows; called only when they are not stored.
+    parts : mapping of str to callable, or callable
+        By name (a file name, usually of a subject), in the order of the result; each makes its part of the
+        windows, in another process if there are several. Called only for parts that are not stored.
+        A callable alone makes all windows.
     root : Path
         The home of everything computed.
+    finish : callable, optional
+        From the whole index and the parts' ``meta`` in order to the ``meta`` of the whole; may raise to refuse
+        it. Default: the first part's.
+    n_jobs : int
+        Processes.
+    description : str
+        Label of the progress bar.
 
     Returns
     -------
     Windows
         The arrays are read-only memory maps; ``meta`` has also ``key``, ``cache_settings`` and
-        ``fingerprint`` (the key, unless the builder gave one).
+        ``fingerprint`` (the key, unless `finish` gave one).
     """
     key = settings_key({"layout": LAYOUT_VERSION, **settings})
     folder = Path(root) / "prepared" / key
     if folder.exists():
         try:
-            return _load(folder)
-        except _Damaged as damage:
+            return load(folder, key)
+        except Damaged as damage:
             aside = _move_aside(folder)
             warnings.warn(f"{damage}; moved to {aside.name}, preparing the windows again", stacklevel=2)
+    parts = {"all": parts} if callable(parts) else parts
+    waiting = folder.with_name(f"{key}.parts")
+    try:
+        _build(parts, waiting, key, n_jobs, description)
+        _join(list(parts), waiting, folder, finish, {"key": key, "cache_settings": dict(settings)})
+    except (FileNotFoundError, Damaged):
+        if not folder.is_dir():
+            raise
+        # Another process prepared the same windows, finished first and removed the parts.
+    except DataError:
+        shutil.rmtree(waiting, ignore_errors=True)
+        raise
+    finally:
+        for empty in (waiting, folder.parent):  # leave no trace where there was none
+            with contextlib.suppress(OSError):
+                empty.rmdir()
+    shutil.rmtree(waiting, ignore_errors=True)
+    return load(folder, key)
+
+
+def _build(parts: Mapping[str, Build], waiting: Path, key: str, n_jobs: int, description: str) -> None:
+    """Store the parts that are not stored, and say how many are."""
+    missing = [name for name in parts if not _is_stored(waiting / name, key)]
+    jobs = (delayed(_store_part)(parts[name], waiting / name, key) for name in missing)
+    finished = Parallel(n_jobs=max(1, min(n_jobs, len(missing))), return_as="generator_unordered")(jobs)
+    bar = tqdm(finished, description, total=len(parts), initial=len(parts) - len(missing), unit="subject")
+    for _ in bar:
+        pass
+
+
+def _is_stored(folder: Path, key: str) -> bool:
+    if not folder.exists():
+        return False
+    try:
+        load(folder, key)
+    except Damaged as damage:
+        warnings.warn(f"{damage}; this part is prepared again", stacklevel=4)
+        shutil.rmtree(folder)
+        return False
+    return True
+
+
+def _store_part(build: Build, folder: Path, key: str) -> None:
     windows = build()
+    with _appearing(folder, folder.parent) as temporary:
+        store(windows, temporary, {**windows.meta, "key": key})
+
+
+def _join(names: list[str], waiting: Path, folder: Path, finish: Finish, extra: Mapping[str, object]) -> None:
+    parts = [load(waiting / name, extra["key"], verify=False) for name in names]
+    metas = [{name: value for name, value in part.meta.items() if name != "key"} for part in parts]
+    tables = [part.index for part in parts if len(part)] or [parts[0].index]
+    index = pd.concat(tables, ignore_index=True)
+    truths = [part.truth for part in parts if len(part) and part.truth is not None]
+    meta = finish(index, metas)
     # Where no files were read, the settings are all that the windows come from.
-    extra = {"key": key, "cache_settings": dict(settings), "fingerprint": windows.meta.get("fingerprint", key)}
-    _store(windows, folder, extra)
-    return _load(folder)
+    meta = {**meta, **extra, "fingerprint": meta.get("fingerprint", extra["key"])}
+    with _appearing(folder, waiting) as temporary:
+        join_arrays([waiting / name for name in names], [len(part) for part in parts], temporary)
+        write_tables(temporary, index, pd.concat(truths, ignore_index=True) if truths else None)
+        write_meta(temporary, meta)
 
 
-def _store(windows: Windows, folder: Path, extra: Mapping[str, object]) -> None:
-    """Write under a temporary name and rename; a folder that another process finished first is kept."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}"
+@contextlib.contextmanager
+def _appearing(folder: Path, workshop: Path) -> Iterator[Path]:
+    """A temporary folder in `workshop` that becomes `folder`, unless another process has made that meanwhile."""
+    workshop.mkdir(parents=True, exist_ok=True)
+    temporary = workshop / f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
-        for name, array in zip(_ARRAYS, (windows.eeg, windows.video, windows.frame_mask), strict=True):
-            dtype, tail = _ARRAYS[name]
-            if array.dtype != dtype or array.shape != (len(windows), *tail):
-                raise ValueError(
-                    f"prepared windows: {name} is {array.dtype} {array.shape}, "
-                    f"expected {np.dtype(dtype)} {(len(windows), *tail)}"
-                )
-            np.save(temporary / f"{name}.npy", array)
-        windows.index.to_csv(temporary / "index.csv", index=False)
-        if windows.truth is not None:
-            windows.truth.to_csv(temporary / "truth.csv", index=False)
-        files = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
-        meta = {**windows.meta, **extra, "files": files}
-        (temporary / "meta.json").write_text(json.dumps(meta, indent=1, allow_nan=False), encoding="utf-8")
+        yield temporary
         try:
             os.replace(temporary, folder)
         except OSError:
@@ -94,37 +158,6 @@ def _store(windows: Windows, folder: Path, extra: Mapping[str, object]) -> None:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _load(folder: Path) -> Windows:
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        files = dict(meta.pop("files"))
-        if meta["key"] != folder.name:
-            raise ValueError(meta["key"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _Damaged(f"prepared/{folder.name}/meta.json is not readable or belongs to other windows") from error
-    for name in {*(f"{array}.npy" for array in _ARRAYS), "index.csv", *files}:
-        try:
-            intact = file_digest(folder / name) == files.get(name)
-        except OSError as error:
-            raise _Damaged(f"prepared/{folder.name}/{name} is not readable") from error
-        if not intact:
-            raise _Damaged(f"prepared/{folder.name}/{name} is not what was stored (checksum differs)")
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    index = _read_table(folder / "index.csv")
-    return Windows(
-        eeg=arrays["eeg"],
-        video=arrays["video"],
-        frame_mask=arrays["mask"],
-        index=index,
-        truth=_read_table(folder / "truth.csv") if "truth.csv" in files else None,
-        meta=meta,
-    )
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"stimulus": str})
 
 
 def _move_aside(folder: Path) -> Path:

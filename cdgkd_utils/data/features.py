@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image
 
@@ -15,27 +12,6 @@ CELL = 8  # pixels
 N_ORIENTATIONS = 12
 LUMA = tuple(np.float32([0.299, 0.587, 0.114]))  # ITU-R BT.601, as in the video codec
 NOISE_FLOOR = 16.0  # grey levels: cells with a weaker gradient than this fade out instead of showing noise
-
-
-@dataclass(frozen=True)
-class FeatureExtractor:
-    """A named way from pictures to features.
-
-    Attributes
-    ----------
-    name : str
-    extract : callable
-        From uint8 ``(n, size, size, 3)`` to float32 ``(n, 768)``.
-    size : int
-        Edge of the pictures it wants, in pixels.
-    """
-
-    name: str
-    extract: Callable[[np.ndarray], np.ndarray]
-    size: int = PICTURE
-
-    def __call__(self, frames: np.ndarray) -> np.ndarray:
-        return self.extract(frames)
 
 
 def box_reduce(frames: np.ndarray, size: int = PICTURE) -> np.ndarray:
@@ -126,4 +102,5 @@ def _check(frames: np.ndarray, size: int | None) -> None:
         )
 
 
-EXTRACTORS = {"hog": FeatureExtractor("hog", hog768)}
+hog768.size = PICTURE
+EXTRACTORS = {"hog": hog768}  # until twin.py opens extractors by name

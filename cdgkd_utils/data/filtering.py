@@ -10,7 +10,7 @@ PASS_BAND = (4.0, 45.0)  # Hz
 def band_pass(eeg: np.ndarray, sfreq: float) -> np.ndarray:
     """Keep 4 to 45 Hz without phase shift (MNE's default FIR filter).
 
-    Sample k depends on less than 0.9 s before and after it; above 57 Hz and at 0 Hz next to nothing is left.
+    A sample depends on less than 0.9 s on either side of it. Offsets vanish; above 57 Hz next to nothing is left.
 
     Parameters
     ----------

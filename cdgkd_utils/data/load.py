@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
 
 from ..config import Params, home
-from .cache import prepared
-from .deap import TRUTH_FILE, DeapTree, open_tree, trials_of
+from . import deap, mahnob
+from .cache import Build, prepared
+from .deap import TRUTH_FILE, DeapTree, open_tree
 from .errors import DataError
+from .extractors import extractor as open_extractor
+from .extractors.mediapipe_faces import engine_version
 from .fingerprint import files_digest
-from .twin import TwinSettings, prepare_twin
+from .mahnob import MahnobTree, open_mahnob
+from .twin import TwinSettings, prepare_subject
 from .types import Windows
 from .windows import windows_from_trials
 
+Tree = DeapTree | MahnobTree
 # Sources of this folder whose change makes stored windows stale.
-TWIN_SOURCES = ("constants.py", "features.py", "leadfield.py", "types.py", "twin*.py", "face*.py")
-DEAP_SOURCES = ("constants.py", "features.py", "types.py", "deap.py", "dat_file.py", "video.py", "windows.py")
+# Those of an extractor are in its version, so that work on one leaves the windows of the others as they are.
+TWIN_SOURCES = (
+    *("constants.py", "features.py", "filtering.py", "leadfield.py", "session_xml.py", "types.py"),
+    *("twin*.py", "face_drawing.py"),
+)
+DEAP_SOURCES = (
+    *("constants.py", "features.py", "types.py", "deap.py", "dat_file.py", "video.py", "windows.py"),
+    "face_crop.py",
+)
+MAHNOB_SOURCES = (
+    *DEAP_SOURCES,
+    *("bdf.py", "filtering.py", "session_xml.py", "mahnob.py", "mahnob_recording.py", "mahnob_session.py"),
+)
 
 
 def twin_settings(params: Params, repeat: int = 0) -> TwinSettings:
-    """The twin that a profile and a world ask for; each repetition has its own people."""
-    scale = params.scale
+    """The twin that a profile and a world ask for; each repetition has its own people.
+
+    In MAHNOB-HCI's design trials are at most 20, and the profile ``paper`` takes its 30 people and whole films.
+    """
+    scale, whole = params.scale, params.layout == "mahnob" and params.profile == "paper"
     return TwinSettings(
-        n_subjects=scale.n_subjects,
-        n_trials=scale.n_trials,
-        n_windows=scale.n_windows,
+        n_subjects=30 if whole else scale.n_subjects,
+        n_trials=min(scale.n_trials, 20) if params.layout == "mahnob" else scale.n_trials,
+        n_windows=0 if whole else scale.n_windows,
         seed=params.seed + repeat,
         world=params.world,
+        layout=params.layout,
     )
 
 
 def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> Windows:
-    """Windows of the data set that `params` names, from the cache or prepared now.
+    """Windows of the data set that `params` names, from the cache or prepared now, subjects in parallel.
 
     Parameters
     ----------
@@ -61,83 +81,134 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
         A file of the data set is missing, damaged or contradicts another. Nothing is stored then.
     """
     n_jobs = n_jobs or joblib.cpu_count()
-    if params.dataset == "twin":
+    extractor, crop = params.extractor, params.crop
+    if params.is_twin:
         settings = twin_settings(params, repeat)
-        key = {"dataset": "twin", "settings": asdict(settings), "code": _code(TWIN_SOURCES)}
-        return prepared(key, lambda: prepare_twin(settings, n_jobs=n_jobs), home())
+        key = {"dataset": "twin", "settings": asdict(settings), "code": _code(TWIN_SOURCES), **_seeing(extractor)}
+        subjects = range(1, settings.n_subjects + 1)
+        parts = {f"s{subject:02d}": partial(prepare_subject, settings, subject, extractor) for subject in subjects}
+        return prepared(key, parts, home(), n_jobs=n_jobs, description="twin")
     tree = check_root(params)
-    choices = {"n_windows": params.scale.n_windows, "extractor": "hog", "baseline": "none"}
+    choices = {"n_windows": params.scale.n_windows, "extractor": extractor, "baseline": "none", "crop": crop}
     fingerprint = files_digest(tree.root, tree.files())
-    key = {"dataset": "deap", "fingerprint": fingerprint, "settings": choices, "code": _code(DEAP_SOURCES)}
-    return prepared(key, lambda: prepare_deap(tree, n_jobs=n_jobs, fingerprint=fingerprint, **choices), home())
+    code = _code(DEAP_SOURCES if params.dataset == "deap" else MAHNOB_SOURCES)
+    key = {"dataset": params.dataset, "fingerprint": fingerprint, "settings": choices, "code": code}
+    return prepared(
+        key | _seeing(extractor, crop),
+        tree_parts(tree, **choices),
+        home(),
+        finish=partial(tree_meta, tree, choices, fingerprint),
+        n_jobs=n_jobs,
+        description=f"reading {tree.name}",
+    )
 
 
-def check_root(params: Params) -> DeapTree:
+def check_root(params: Params) -> Tree:
     """The folder that `params` names, listed and checked without reading signals.
 
     Raises
     ------
     DataError
-        No folder is named, or it is not a usable DEAP folder.
+        No folder is named, or it is not a usable folder of the data set.
     """
     if not params.data_root:
         raise DataError(
-            "parameter data_root: empty, but dataset='deap' reads files; give the DEAP folder, or set dataset='twin'"
+            f"parameter data_root: empty, but dataset={params.dataset!r} reads files; give its folder, "
+            "or set dataset='twin'"
         )
-    return open_tree(params.data_root)
+    if params.dataset == "deap":
+        return open_tree(params.data_root)
+    tree = open_mahnob(params.data_root)
+    if not tree.usable:
+        reason = next((found.reason for found in tree.sessions if found.kind == "S"), "no emotional clip")
+        raise DataError(
+            f"data_root {params.data_root!r}: not one of {len(tree.sessions)} sessions is usable; the first: {reason}"
+        )
+    return tree
 
 
-def prepare_deap(
-    tree: DeapTree, n_windows: int, extractor: str, baseline: str, n_jobs: int = 1, fingerprint: str = ""
+def tree_parts(tree: Tree, n_windows: int, extractor: str, baseline: str, crop: str) -> dict[str, Build]:
+    """One way to the windows for each subject of a folder; options as in ``windows_from_trials``."""
+    options = {"n_windows": n_windows, "extractor": extractor, "baseline": baseline, "crop": crop}
+    return {f"s{subject:02d}": partial(_subject, tree, subject, options) for subject in tree.subjects}
+
+
+def tree_meta(
+    tree: Tree, choices: dict[str, object], fingerprint: str, index: pd.DataFrame, metas: list[dict]
+) -> dict[str, object]:
+    """What is said about the windows of a whole folder, from its index and its parts' ``meta``.
+
+    Raises
+    ------
+    DataError
+        There is not one window.
+    """
+    if index.empty:
+        raise DataError(f"data_root {str(tree.root)!r}: not one window with EEG and face video; check the clips")
+    return {
+        "name": tree.name,
+        "synthetic": tree.synthetic is not None,
+        "fingerprint": fingerprint,
+        "settings": choices,
+        "skipped": tree.n_skipped,
+        "dropped": sum(meta["dropped"] for meta in metas),
+        "excluded": [list(found) for meta in metas for found in meta["excluded"]],
+    }
+
+
+def prepare_tree(
+    tree: Tree, n_windows: int = 0, extractor: str = "hog", baseline: str = "none", crop: str = "centre"
 ) -> Windows:
-    """Windows of a whole DEAP folder, subjects in parallel.
+    """Windows of a whole folder in memory, without the cache; for small ones.
 
     Parameters
     ----------
-    tree : DeapTree
-    n_windows, extractor, baseline
+    tree : DeapTree or MahnobTree
+    n_windows, extractor, baseline, crop
         As in :func:`~cdgkd_utils.data.windows.windows_from_trials`.
-    n_jobs : int
-        Processes.
-    fingerprint : str
-        Content hash of the folder, kept in ``meta``.
 
     Returns
     -------
     Windows
-        ``truth`` is filled for a folder that the twin wrote.
+        ``truth`` is filled for a folder that the twin wrote. Recordings of MAHNOB-HCI whose signals turn out
+        unusable are left out; ``meta["excluded"]`` says which and why.
     """
-    truth = tree.truth()
-    jobs = [delayed(_subject)(tree, subject, n_windows, extractor, baseline) for subject in tree.subjects]
-    finished = Parallel(n_jobs=min(n_jobs, len(jobs)), return_as="generator")(jobs)
-    parts = list(tqdm(finished, total=len(jobs), desc="reading DEAP", unit="subject"))
-    index = pd.concat([part.index for part in parts], ignore_index=True)
-    if index.empty:
-        raise DataError(f"data_root {str(tree.root)!r}: not one window with EEG and face video; check face_video")
-    if truth is not None:
-        keys = ["subject", "trial"]
-        truth = index[keys].merge(truth, on=keys, how="left").drop(columns=keys)
-        if len(truth) != len(index) or truth.isna().to_numpy().any():
-            raise DataError(f"{tree.root / TRUTH_FILE}: expected one row for each trial; write the folder again")
+    choices = {"n_windows": n_windows, "extractor": extractor, "baseline": baseline, "crop": crop}
+    parts = [build() for build in tree_parts(tree, **choices).values()]
+    index = pd.concat([part.index for part in parts if len(part)] or [parts[0].index], ignore_index=True)
+    truths = [part.truth for part in parts if len(part) and part.truth is not None]
     return Windows(
         eeg=np.concatenate([part.eeg for part in parts]),
         video=np.concatenate([part.video for part in parts]),
         frame_mask=np.concatenate([part.frame_mask for part in parts]),
         index=index,
-        truth=truth,
-        meta={
-            "name": tree.name,
-            "synthetic": tree.synthetic is not None,
-            "fingerprint": fingerprint,
-            "settings": {"n_windows": n_windows, "extractor": extractor, "baseline": baseline},
-            "skipped": tree.n_skipped,
-            "dropped": sum(part.meta["dropped"] for part in parts),
-        },
+        truth=pd.concat(truths, ignore_index=True) if truths else None,
+        meta=tree_meta(tree, choices, "", index, [part.meta for part in parts]),
     )
 
 
-def _subject(tree: DeapTree, subject: int, n_windows: int, extractor: str, baseline: str) -> Windows:
-    return windows_from_trials(trials_of(tree, [subject]), n_windows, extractor, baseline)
+def _subject(tree: Tree, subject: int, options: dict[str, object]) -> Windows:
+    excluded: list[tuple[int, str]] = []
+    if isinstance(tree, MahnobTree):
+        trials = mahnob.trials_of(tree, [subject], excluded=excluded)
+    else:
+        trials = deap.trials_of(tree, [subject])
+    windows = windows_from_trials(trials, **options)
+    windows.meta["excluded"] = excluded
+    truth = tree.truth()
+    if truth is not None:
+        keys = ["subject", "trial"]
+        windows.truth = windows.index[keys].merge(truth, on=keys, how="left").drop(columns=keys)
+        if len(windows.truth) != len(windows) or windows.truth.isna().to_numpy().any():
+            raise DataError(f"{tree.root / TRUTH_FILE}: expected one row for each trial; write the folder again")
+    return windows
+
+
+def _seeing(extractor: str, crop: str = "centre") -> dict[str, str]:
+    """Versions of what decides the features besides this folder's modules."""
+    with contextlib.closing(open_extractor(extractor)) as extract:
+        versions = {"extractor": extract.version}
+    return versions | ({"face finder": engine_version()} if crop == "face" else {})
 
 
 def _code(patterns: tuple[str, ...]) -> str:

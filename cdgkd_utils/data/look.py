@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from ..config import Params
 from .deap import open_tree
 from .load import twin_settings
+from .mahnob import SESSION_FOLDER
+from .mahnob_session import inspect_session
 from .twin import plan_subject
 from .twin_face import face_track, render
 from .types import Windows
@@ -41,11 +45,17 @@ def window_frames(
     """
     which = windows.index.iloc[row]
     times = 4.0 * which["window"] + FRAME_OFFSETS
-    if params.dataset == "twin":
+    if params.is_twin:
         settings = twin_settings(params, repeat)
         plan = plan_subject(settings, int(which["subject"]))
-        frames = render(face_track(settings, plan, int(which["trial"]) - 1), times, size)
+        (trial,) = np.flatnonzero(plan.trial == which["trial"])
+        frames = render(face_track(settings, plan, int(trial)), times, size)
         return frames, np.array(windows.frame_mask[row]), FRAME_OFFSETS
+    if params.dataset == "mahnob":
+        session = int(which["trial"])
+        found = inspect_session(Path(params.data_root).expanduser() / SESSION_FOLDER / str(session), session)
+        frames, mask = frames_at(found.video, times, size, found.video_rate)
+        return frames, mask, FRAME_OFFSETS
     tree = open_tree(params.data_root, [int(which["subject"])])
     chosen = tree.ratings["Experiment_id"] == which["trial"]
     frames, mask = frames_at(tree.ratings.loc[chosen, "clip"].item(), times, size)

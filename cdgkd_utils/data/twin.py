@@ -1,7 +1,8 @@
-"""The synthetic twin of DEAP, prepared directly: people with known feelings, EEG and faces."""
+"""The synthetic twin of DEAP or MAHNOB-HCI, prepared directly: people with known feelings, EEG and faces."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 
 import numpy as np
@@ -15,14 +16,18 @@ from .constants import (
     N_FRAMES,
     N_VIDEO_FEATURES,
     RATINGS,
-    VIDEO_SECONDS,
+    SFREQ,
     WINDOW_SAMPLES,
 )
-from .features import EXTRACTORS, box_reduce
+from .extractors import extractor as open_extractor
+from .features import box_reduce
+from .filtering import band_pass
 from .leadfield import leadfield
-from .twin_eeg import synthesise_eeg, synthesise_peripheral
+from .twin_design import stimulus_name
+from .twin_eeg import synthesise_eeg, synthesise_peripheral, synthesise_rest, synthesise_trials
 from .twin_face import bin_centres, face_track, render
-from .twin_plan import WORLDS, SubjectPlan, TwinSettings, World, plan_subject, truth_table
+from .twin_plan import SubjectPlan, TwinSettings, plan_subject, truth_table
+from .twin_worlds import WORLDS, World
 from .types import Windows
 
 __all__ = [
@@ -38,13 +43,13 @@ __all__ = [
     "stimulus_name",
     "synthesise_eeg",
     "synthesise_peripheral",
+    "synthesise_rest",
+    "synthesise_trials",
     "truth_table",
 ]
 
 
-def stimulus_name(trial: int) -> str:
-    """Name of the stimulus of a trial; every subject saw the same one (DEAP: Experiment_id)."""
-    return f"stimulus-{trial:02d}"
+PICTURE = 128  # pixels, edge of the pictures that are drawn; larger where an extractor wants larger ones
 
 
 def prepare_subject(settings: TwinSettings, subject: int, extractor: str = "hog") -> Windows:
@@ -56,50 +61,69 @@ def prepare_subject(settings: TwinSettings, subject: int, extractor: str = "hog"
     subject : int
         1-based.
     extractor : str
-        A name of ``features.EXTRACTORS``.
+        A name that :func:`~cdgkd_utils.data.extractors.extractor` knows.
 
     Returns
     -------
     Windows
         Sorted by trial, then window. A frame after the end of the clip (59.05 s) is masked and zero,
-        a trial without a clip is left out, as in DEAP.
+        a trial without a clip is left out, as in DEAP. In MAHNOB-HCI's design clips outlast their trials,
+        a trial without EEG is left out, too, and signals are filtered as its reader does; nothing may be left.
     """
     plan = plan_subject(settings, subject)
-    trials = np.flatnonzero(plan.has_video)
-    n_windows = settings.n_windows
+    rows = [row for row in np.argsort(plan.trial).tolist() if plan.has_video[row] and plan.has_eeg[row]]
+    counts = plan.n_windows[rows]
+    per_window = np.repeat(rows, counts).astype(int)
+    n = len(per_window)
+    eeg = np.empty((n, len(CHANNEL_ROWS), WINDOW_SAMPLES), dtype=np.float32)
+    video = np.zeros((n, N_FRAMES, N_VIDEO_FEATURES), dtype=np.float32)
+    mask = np.zeros((n, N_FRAMES), dtype=bool)
+    first = 0
+    with contextlib.closing(open_extractor(extractor)) as extract:
+        for row, recording in zip(rows, synthesise_trials(settings, plan, rows), strict=True):
+            here = slice(first, first + int(plan.n_windows[row]))
+            first = here.stop
+            if settings.design.band_passed:
+                recording = _band_passed(recording)
+            stimulus = recording[list(CHANNEL_ROWS), BASELINE_SAMPLES:]
+            eeg[here] = stimulus.reshape(len(CHANNEL_ROWS), -1, WINDOW_SAMPLES).swapaxes(0, 1)
 
-    eeg = synthesise_eeg(settings, plan)[trials][:, CHANNEL_ROWS, BASELINE_SAMPLES:].astype(np.float32)
-    eeg = eeg.reshape(len(trials), len(CHANNEL_ROWS), n_windows, WINDOW_SAMPLES).swapaxes(1, 2)
+            times = bin_centres(here.stop - here.start)
+            shown = np.flatnonzero(times < settings.design.video_seconds)
+            frames = render(face_track(settings, plan, row), times[shown], max(PICTURE, extract.size))
+            features, found = extract(box_reduce(frames, extract.size))
+            video[here].reshape(-1, N_VIDEO_FEATURES)[shown] = features
+            mask[here].reshape(-1)[shown] = found
 
-    times = bin_centres(n_windows)
-    shown = times < VIDEO_SECONDS
-    video = np.zeros((len(trials), n_windows * N_FRAMES, N_VIDEO_FEATURES), dtype=np.float32)
-    extract = EXTRACTORS[extractor]
-    for features, row in zip(video, trials, strict=True):
-        frames = render(face_track(settings, plan, row), times[shown])
-        features[shown] = extract(box_reduce(frames, extract.size))
-
-    per_window = np.repeat(trials, n_windows)
     index = pd.DataFrame(
         {
-            "subject": subject,
-            "trial": per_window + 1,
+            "subject": np.full(n, subject),
+            "trial": plan.trial[per_window],
             "presentation": plan.presentation[per_window],
-            "stimulus": [stimulus_name(trial) for trial in per_window + 1],
-            "window": np.tile(np.arange(n_windows), len(trials)),
+            "stimulus": pd.array([plan.stimulus[row] for row in per_window], dtype="str"),
+            "window": np.concatenate([np.arange(count) for count in counts]) if n else np.zeros(0, int),
             **{name: plan.ratings[per_window, j] for j, name in enumerate(RATINGS)},
         }
     )
-    truth = truth_table(plan).drop(columns=["subject", "trial"]).iloc[per_window].reset_index(drop=True)
-    n = len(index)
+    if settings.layout == "mahnob":
+        index["liking"] = np.nan  # nobody was asked; the fourth question is another one
+    truth = truth_table(plan).drop(columns=["subject", "trial"]).iloc[per_window]
+    seen = mask.any(axis=1)  # as on files, a window without any face is left out
     return Windows(
-        eeg=np.ascontiguousarray(eeg).reshape(n, len(CHANNEL_ROWS), WINDOW_SAMPLES),
-        video=video.reshape(n, N_FRAMES, N_VIDEO_FEATURES),
-        frame_mask=np.tile(shown.reshape(n_windows, N_FRAMES), (len(trials), 1)),
-        index=index,
-        truth=truth,
+        eeg=eeg if seen.all() else eeg[seen],
+        video=video if seen.all() else video[seen],
+        frame_mask=mask[seen],
+        index=index[seen].reset_index(drop=True),
+        truth=truth[seen].reset_index(drop=True),
         meta=_meta(settings, extractor),
     )
+
+
+def _band_passed(recording: np.ndarray) -> np.ndarray:
+    """What a reader makes of a recording that goes on, mirrored, for at least 1 s at either end."""
+    margin = int(SFREQ)  # longer than half the filter
+    longer = np.pad(recording, ((0, 0), (margin, margin)), mode="reflect")
+    return band_pass(longer, SFREQ)[:, margin:-margin]
 
 
 def prepare_twin(settings: TwinSettings, n_jobs: int = 1, progress: bool = True, extractor: str = "hog") -> Windows:
@@ -113,7 +137,7 @@ def prepare_twin(settings: TwinSettings, n_jobs: int = 1, progress: bool = True,
     progress : bool
         Show a progress bar.
     extractor : str
-        A name of ``features.EXTRACTORS``.
+        A name that :func:`~cdgkd_utils.data.extractors.extractor` knows.
 
     Returns
     -------
@@ -137,7 +161,7 @@ def prepare_twin(settings: TwinSettings, n_jobs: int = 1, progress: bool = True,
 
 def _meta(settings: TwinSettings, extractor: str) -> dict:
     return {
-        "name": f"synthetic twin (world {settings.world})",
+        "name": f"{settings.design.title} (world {settings.world})",
         "synthetic": True,
         "settings": {**asdict(settings), "extractor": extractor},
     }

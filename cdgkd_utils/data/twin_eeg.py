@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from .constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, SFREQ, TARGETS, WINDOW_SAMPLES
 from .leadfield import BACKGROUND, EYES, N_BACKGROUND, TASK, TASK_SITES, leadfield
-from .twin_plan import SubjectPlan, TwinSettings, stream
+from .twin_plan import SubjectPlan, TwinSettings
 
 BANDS = ("theta", "alpha", "beta", "gamma")
 CENTRE = np.array([6.0, 10.0, 20.0, 36.0])  # Hz
@@ -70,14 +71,51 @@ def synthesise_eeg(settings: TwinSettings, plan: SubjectPlan) -> np.ndarray:
     ndarray, shape (n_trials, 32, 384 + 512 * n_windows), float64
         µV at 128 Hz, ``DEAP_EEG`` order; row i is trial i + 1.
     """
-    out = np.empty((settings.n_trials, len(DEAP_EEG), n_times(settings.n_windows)))
-    with threadpool_limits(1, user_api="blas"):  # the last bits of a matrix product depend on the thread count
-        person = _draw_person(stream(settings.seed, plan.subject, "eeg_person"), n_times(settings.n_windows))
-        code = settings.code_gain * np.tensordot(plan.x_eeg, code_weights(), axes=1)
-        for row in range(settings.n_trials):
-            rng = stream(settings.seed, plan.subject, "eeg", row + 1)
-            out[row] = _trial(rng, person, code[row], settings.n_windows)
+    if plan.n_windows.min() != plan.n_windows.max():
+        raise ValueError("plan: its trials differ in length; take synthesise_trials")
+    out = np.empty((settings.n_trials, len(DEAP_EEG), n_times(int(plan.n_windows[0]))))
+    for row, trial in enumerate(synthesise_trials(settings, plan, range(settings.n_trials))):
+        out[row] = trial
     return out
+
+
+def synthesise_trials(settings: TwinSettings, plan: SubjectPlan, rows: Iterable[int]) -> Iterator[np.ndarray]:
+    """Some trials of :func:`synthesise_eeg`, each shape (32, 384 + 512 * its number of windows), one by one."""
+    libraries = ThreadpoolController()
+    persons: dict[int, _Person] = {}  # by length: what a person draws does not depend on it, spectra do
+    for row in rows:
+        n_windows = int(plan.n_windows[row])
+        # The last bits of a matrix product depend on the thread count.
+        with libraries.limit(limits=1, user_api="blas"):
+            if n_windows not in persons:
+                persons[n_windows] = _person(settings, plan, n_windows)
+            code = settings.code_gain * np.tensordot(plan.x_eeg[row], code_weights(), axes=1)
+            trial = _trial(settings.stream(plan.subject, "eeg", row + 1), persons[n_windows], code, n_windows)
+        yield trial
+
+
+def synthesise_rest(settings: TwinSettings, plan: SubjectPlan, number: int, n_windows: int) -> np.ndarray:
+    """EEG of a person who feels nothing in particular, such as before and after a film.
+
+    Parameters
+    ----------
+    settings : TwinSettings
+    plan : SubjectPlan
+    number : int
+        Which of the person's rests, 1-based.
+    n_windows : int
+
+    Returns
+    -------
+    ndarray, shape (32, 384 + 512 * n_windows), float64
+    """
+    rng, code = settings.stream(plan.subject, "rest", number), np.zeros((len(TASK_SITES), len(BANDS)))
+    with threadpool_limits(1, user_api="blas"):
+        return _trial(rng, _person(settings, plan, n_windows), code, n_windows)
+
+
+def _person(settings: TwinSettings, plan: SubjectPlan, n_windows: int) -> _Person:
+    return _draw_person(settings.stream(plan.subject, "eeg_person"), n_times(n_windows))
 
 
 @dataclass(frozen=True)
@@ -193,7 +231,7 @@ def synthesise_peripheral(settings: TwinSettings, plan: SubjectPlan) -> np.ndarr
     seconds = np.arange(n) / SFREQ
     out = np.empty((settings.n_trials, len(DEAP_PERIPHERAL), n))
     for row in range(settings.n_trials):
-        rng = stream(settings.seed, plan.subject, "peripheral", row + 1)
+        rng = settings.stream(plan.subject, "peripheral", row + 1)
         noise = rng.standard_normal((len(DEAP_PERIPHERAL), n))
         slow = np.cumsum(rng.standard_normal((2, n)), axis=1)
         breath, pulse, phase = rng.uniform(0.2, 0.3), rng.uniform(1.0, 1.4), rng.uniform(0, 2 * np.pi)

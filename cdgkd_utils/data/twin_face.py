@@ -8,7 +8,7 @@ import numpy as np
 
 from .constants import N_FRAMES, VIDEO_FPS, WINDOW_SECONDS
 from .face_drawing import EXPRESSION, PARAMETERS, FaceIdentity, draw_face
-from .twin_plan import SubjectPlan, TwinSettings, stream
+from .twin_plan import SubjectPlan, TwinSettings
 
 FEELING_GAIN, TRIAL_SD, FRAME_SD = 1.5, 0.5, 0.4  # of the expression
 BURST_PROBABILITY, BURST, REST = 0.7, (0.7, 1.3), 0.25  # how much of the feeling a window shows
@@ -68,8 +68,9 @@ def face_track(settings: TwinSettings, plan: SubjectPlan, trial_row: int) -> Fac
     -------
     FaceTrack
     """
-    rng = stream(settings.seed, plan.subject, "face", trial_row + 1)
-    n_windows, n_keys = settings.n_windows, settings.n_windows * N_FRAMES
+    rng = settings.stream(plan.subject, "face", trial_row + 1)
+    n_windows = int(plan.n_windows[trial_row])
+    n_keys = n_windows * N_FRAMES
     who = plan.identity
     light = LIGHT_SD * rng.standard_normal(3) + (1, 0, 0)
     pose = POSE_TRIAL_SD * rng.standard_normal(4) + POSE_FRAME_SD * rng.standard_normal((n_keys, 4))

@@ -1,4 +1,4 @@
-"""What happens to each person of the synthetic twin: worlds, latents, ratings; no signal yet."""
+"""What happens to each person of the synthetic twin: settings, latents, ratings; no signal yet."""
 
 from __future__ import annotations
 
@@ -9,45 +9,23 @@ import pandas as pd
 from scipy.special import ndtr
 
 from .. import config
-from .constants import MISSING_CLIPS, N_DEAP_TRIALS, TARGETS
+from .constants import TARGETS
 from .face_drawing import FaceIdentity, draw_identity
+from .twin_design import DESIGNS, Design
+from .twin_worlds import WORLDS
 
 RATING_SCALE = 1.9  # rating points per unit of the latent
 BIAS_SD = 0.2  # how much people differ in using the scale, in units of the latent
 
 
-@dataclass(frozen=True)
-class World:
-    """How the feeling is shared between brain and face.
-
-    Attributes
-    ----------
-    w_shared, w_eeg, w_video : float
-        Variance shares of the latent that both see, only the EEG sees, only the face shows; the rest
-        to 1 is rating noise.
-    eeg_gain : float
-        Log-power per unit of code in the EEG.
-    words : str
-        One line for people.
-    """
-
-    w_shared: float
-    w_eeg: float
-    w_video: float
-    eeg_gain: float
-    words: str
-
-
-WORLDS = {
-    "mixed": World(0.20, 0.20, 0.20, 0.8, "half of what each sees is shared, half is its own (the null world)"),
-    "shared_view": World(0.30, 0.10, 0.00, 1.6, "the EEG is a cleaner, fuller view of the same feeling"),
-    "same_feeling": World(0.25, 0.00, 0.00, 1.6, "both see exactly the same feeling, ratings are noisy"),
-    "eeg_rich": World(0.10, 0.30, 0.05, 0.8, "the feeling is mostly in the EEG, the face is a weak hint"),
-    "complementary": World(0.00, 0.30, 0.30, 0.8, "brain and face tell different things"),
-}
-
 _PURPOSES = ("shared", "eeg_only", "video_only", "rating", "bias", "other_ratings", "order", "identity")
-_PURPOSES += ("eeg_person", "eeg", "face", "peripheral")  # append only: the place in this list is part of the seed
+_PURPOSES += (
+    "eeg_person",
+    "eeg",
+    "face",
+    "peripheral",
+    "rest",
+)  # append only: the place in this list is part of the seed
 
 
 @dataclass(frozen=True)
@@ -57,17 +35,19 @@ class TwinSettings:
     Attributes
     ----------
     n_subjects, n_trials, n_windows : int
-        People, trials of each, 4 s windows of each trial.
+        People, trials of each, 4 s windows of each trial (MAHNOB-HCI: at most; 0 takes the whole films).
     seed : int
     world : str
         A name of ``WORLDS``.
     w_shared, w_eeg, w_video, eeg_gain : float or None
         Replace the world's value; None keeps it.
+    layout : {"deap", "mahnob"}
+        Whose design the twin follows: 40 trials of one length, or up to 20 films of 34 to 116 s.
 
     Raises
     ------
     ValueError
-        A value is out of range, or the world is unknown.
+        A value is out of range, or world or layout are unknown.
     """
 
     n_subjects: int = 22
@@ -79,15 +59,30 @@ class TwinSettings:
     w_eeg: float | None = None
     w_video: float | None = None
     eeg_gain: float | None = None
+    layout: str = "deap"
 
     def __post_init__(self):
+        if self.layout not in DESIGNS:
+            raise ValueError(f"layout: expected one of {', '.join(DESIGNS)}, got {self.layout!r}")
         if self.world not in WORLDS:
             raise ValueError(f"world: expected one of {', '.join(config.WORLDS)}, got {self.world!r}")
-        for name, least in (("n_subjects", 1), ("n_trials", 1), ("n_windows", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected {least} or more, got {getattr(self, name)}")
+        design, endless = self.design, float("inf")
+        for name, least, most in (
+            ("n_subjects", 1, design.max_subjects or endless),
+            ("n_trials", 1, design.max_trials or endless),
+            ("n_windows", design.min_windows, endless),
+            ("seed", 0, endless),
+        ):
+            if not least <= (value := getattr(self, name)) <= most:
+                limit = f"{least} or more" if value < least else f"at most {most} in layout {self.layout!r}"
+                raise ValueError(f"{name}: expected {limit}, got {value}")
         if min(self.shares) < 0 or sum(self.shares) >= 1:
             raise ValueError(f"w_shared, w_eeg, w_video: expected shares >= 0 with a sum below 1, got {self.shares}")
+
+    @property
+    def design(self) -> Design:
+        """The design of the layout in force."""
+        return DESIGNS[self.layout]
 
     @property
     def shares(self) -> tuple[float, float, float]:
@@ -100,6 +95,10 @@ class TwinSettings:
     def code_gain(self) -> float:
         """EEG log-power per unit of code in force (0.8 in the twin's equations)."""
         return WORLDS[self.world].eeg_gain if self.eeg_gain is None else float(self.eeg_gain)
+
+    def stream(self, subject: int, purpose: str, trial: int = 0) -> np.random.Generator:
+        """:func:`stream` of a subject; people of different layouts are different people."""
+        return stream(self.seed, self.design.first_person + subject, purpose, trial)
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,15 @@ class SubjectPlan:
     bias : ndarray, shape (2,)
         The person's use of the scale, in units of the latent.
     ratings : ndarray, shape (n_trials, 4)
-        1..9 with two decimals, columns in ``RATINGS`` order.
+        1..9 with two decimals, columns in ``RATINGS`` order. MAHNOB-HCI: whole numbers, and the last
+        column is predictability.
     presentation : ndarray, shape (n_trials,), int
         Place of each trial in the session, 1-based.
-    has_video : ndarray, shape (n_trials,), bool
-        False where DEAP has no clip.
+    has_video, has_eeg : ndarray, shape (n_trials,), bool
+        False where the real data set has no clip or no recording.
+    trial, n_windows : ndarray, shape (n_trials,), int
+        Identity on disk, and number of windows, of each trial.
+    stimulus : tuple of str
     identity : FaceIdentity
     """
 
@@ -132,6 +135,10 @@ class SubjectPlan:
     ratings: np.ndarray
     presentation: np.ndarray
     has_video: np.ndarray
+    has_eeg: np.ndarray
+    trial: np.ndarray
+    n_windows: np.ndarray
+    stimulus: tuple[str, ...]
     identity: FaceIdentity
 
 
@@ -157,7 +164,8 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
     With independent standard normals u: ``z = sqrt(w_shared) u0 + sqrt(w_eeg) uE + sqrt(w_video) uV``;
     the EEG sees the first two terms and the face the first and the third, each scaled to variance 1;
     ``rating = clip(5 + 1.9 (z + bias + sqrt(1 - shares) noise), 1, 9)``, rounded to 2 decimals, so
-    ``P(rating > 5) = Phi((z + bias) / sqrt(1 - shares))``.
+    ``P(rating > 5) = Phi((z + bias) / sqrt(1 - shares))``. Where ratings are whole numbers, one above 5
+    was 5.5 or more before it was rounded: ``P = Phi((z + bias - 0.5 / 1.9) / sqrt(1 - shares))``.
 
     Parameters
     ----------
@@ -172,9 +180,10 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
     if subject < 1:
         raise ValueError(f"subject: expected 1 or more, got {subject}")
     shape = (settings.n_trials, len(TARGETS))
+    design, rows = settings.design, range(settings.n_trials)
 
     def normals(purpose: str, shape: tuple[int, ...] = shape) -> np.ndarray:
-        return stream(settings.seed, subject, purpose).standard_normal(shape)
+        return settings.stream(subject, purpose).standard_normal(shape)
 
     w_shared, w_eeg, w_video = settings.shares
     u0, u_eeg, u_video = normals("shared"), normals("eeg_only"), normals("video_only")
@@ -185,19 +194,24 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
     # Dominance and liking go with the two targets; nothing else in the twin depends on them.
     others = felt @ np.array([[0.40, 0.55], [0.30, 0.20]]) + 0.8 * normals("other_ratings")
     ratings = 5 + RATING_SCALE * np.hstack([felt, others])
-    presentation = stream(settings.seed, subject, "order").permutation(settings.n_trials) + 1
-    n_missing = MISSING_CLIPS.get(subject, 0) if settings.n_trials == N_DEAP_TRIALS else 0
+    # Two decimals leave the border where it is, to within half a hundredth.
+    border = 0 if design.decimals else 0.5 / RATING_SCALE
+    presentation = settings.stream(subject, "order").permutation(settings.n_trials) + 1
     return SubjectPlan(
         subject=subject,
         z=z,
         x_eeg=_view(u0, u_eeg, w_shared, w_eeg),
         x_video=_view(u0, u_video, w_shared, w_video),
-        posterior=ndtr((z + bias) / noise_sd),
+        posterior=ndtr((z + bias - border) / noise_sd),
         bias=bias,
-        ratings=np.round(np.clip(ratings, 1, 9), 2),
+        ratings=np.round(np.clip(ratings, 1, 9), design.decimals),
         presentation=presentation,
-        has_video=presentation <= settings.n_trials - n_missing,
-        identity=draw_identity(stream(settings.seed, subject, "identity")),
+        has_video=design.has("clips", subject, presentation),
+        has_eeg=design.has("eeg", subject, presentation),
+        trial=np.array([design.trial(subject, row, int(presentation[row])) for row in rows]),
+        n_windows=np.array([design.n_windows(row, settings.n_windows) for row in rows]),
+        stimulus=tuple(map(design.stimulus, rows)),
+        identity=draw_identity(settings.stream(subject, "identity")),
     )
 
 
@@ -216,7 +230,7 @@ def truth_table(plan: SubjectPlan) -> pd.DataFrame:
         ``subject, trial`` and for both targets ``z_*, x_eeg_*, x_video_*, posterior_*``.
     """
     n_trials = len(plan.z)
-    columns = {"subject": np.full(n_trials, plan.subject), "trial": np.arange(1, n_trials + 1)}
+    columns = {"subject": np.full(n_trials, plan.subject), "trial": plan.trial}
     for name in ("z", "x_eeg", "x_video", "posterior"):
         for j, target in enumerate(TARGETS):
             columns[f"{name}_{target}"] = getattr(plan, name)[:, j]

@@ -16,7 +16,9 @@ from .features import box_reduce
 COMPLETE = 0.9
 
 
-def frames_at(path: str | os.PathLike, times: Sequence[float], size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def frames_at(
+    path: str | os.PathLike, times: Sequence[float], size: int = 64, rate: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Decode the frames shown at some times.
 
     Frames are counted in the order in which the decoder returns them. H.264 in AVI leaves no other way:
@@ -29,6 +31,8 @@ def frames_at(path: str | os.PathLike, times: Sequence[float], size: int = 64) -
         Seconds from the start of the clip; the frame taken is number ``round(time * frames per second)``.
     size : int
         The central square of the picture is reduced by area to ``size`` x ``size`` pixels.
+    rate : float, optional
+        Frames per second; default: what the clip's header says.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def frames_at(path: str | os.PathLike, times: Sequence[float], size: int = 64) -
         with av.open(os.fspath(path)) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # callers run one process per core
-            wanted = np.rint(np.asarray(times, float) * float(stream.average_rate)).astype(int)
+            wanted = np.rint(np.asarray(times, float) * float(rate or stream.average_rate)).astype(int)
             last, announced = wanted.max(initial=-1), stream.frames
             for packet in container.demux(stream):
                 try:
@@ -67,7 +71,7 @@ def frames_at(path: str | os.PathLike, times: Sequence[float], size: int = 64) -
                     n_decoded += 1
                 if number > last:
                     break
-    except (av.error.FFmpegError, IndexError, TypeError) as error:
+    except Exception as error:  # a damaged header can raise nearly anything
         raise DataError(
             f"{Path(path)}: cannot be decoded as a video ({getattr(error, 'strerror', None) or error}); "
             "copy the clip again, or remove it to leave its trial out"

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, RATINGS, SFREQ, WINDOW_SAMPLES, WINDOW_SECONDS
-from .features import EXTRACTORS
+from .extractors import FeatureExtractor
+from .extractors import extractor as open_extractor
+from .extractors.mediapipe_faces import find_boxes
+from .face_crop import crop_faces
 from .types import Trial, Windows
 from .video import frames_at
 
 BASELINES = ("none", "subtract")
+CROPS = ("centre", "face")
+FACE_SOURCE = 512  # pixels, edge of the central square in which a face is looked for
 # Centres of the five bins of 0.8 s, seconds from the start of a window.
 FRAME_OFFSETS = (np.arange(N_FRAMES) + 0.5) * WINDOW_SECONDS / N_FRAMES
 
@@ -50,7 +57,7 @@ def window_starts(n_samples: int, n_windows: int) -> np.ndarray:
 
 
 def windows_from_trials(
-    trials: Iterable[Trial], n_windows: int, extractor: str = "hog", baseline: str = "none"
+    trials: Iterable[Trial], n_windows: int, extractor: str = "hog", baseline: str = "none", crop: str = "centre"
 ) -> Windows:
     """Cut trials into windows and describe their faces by features.
 
@@ -64,9 +71,11 @@ def windows_from_trials(
     n_windows : int
         Largest number of windows per trial; 0 takes all.
     extractor : str
-        A name in ``features.EXTRACTORS``.
+        A name that :func:`~cdgkd_utils.data.extractors.extractor` knows.
     baseline : {"none", "subtract"}
         ``subtract`` takes away each channel's mean over the 3 s before playback.
+    crop : {"centre", "face"}
+        What an extractor sees: the central square, or the face followed through the clip (extra ``mediapipe``).
 
     Returns
     -------
@@ -77,42 +86,42 @@ def windows_from_trials(
     ------
     DataError
         A clip cannot be decoded.
+    ExtractorError
+        What the extractor or the crop needs is not installed.
     ValueError
         A parameter is not one of its choices, or a trial is too short.
     """
-    if extractor not in EXTRACTORS:
-        raise ValueError(f"extractor: expected one of {', '.join(EXTRACTORS)}, got {extractor!r}")
     if baseline not in BASELINES:
         raise ValueError(f"baseline: expected one of {', '.join(BASELINES)}, got {baseline!r}")
-    extract = EXTRACTORS[extractor]
+    if crop not in CROPS:
+        raise ValueError(f"crop: expected one of {', '.join(CROPS)}, got {crop!r}")
     eeg, video, masks, index, dropped = [], [], [], [], 0
-    for trial in trials:
-        starts = window_starts(trial.eeg.shape[1], n_windows)
-        times = (starts[:, None] / SFREQ + FRAME_OFFSETS).ravel()
-        frames, mask = frames_at(trial.video, times, extract.size)
-        features = np.zeros((len(times), N_VIDEO_FEATURES), np.float32)
-        if mask.any():
-            features[mask] = extract(frames[mask])
-        mask = mask.reshape(len(starts), N_FRAMES)
-        features = features.reshape(len(starts), N_FRAMES, N_VIDEO_FEATURES)
-        offset = trial.baseline.mean(axis=1, keepdims=True) if baseline == "subtract" else 0.0
-        for start, window_features, window_mask in zip(starts.tolist(), features, mask, strict=True):
-            if not window_mask.any():
-                dropped += 1
-                continue
-            eeg.append((trial.eeg[:, start : start + WINDOW_SAMPLES] - offset).astype(np.float32))
-            video.append(window_features)
-            masks.append(window_mask)
-            index.append(
-                {
-                    "subject": trial.subject,
-                    "trial": trial.trial,
-                    "presentation": trial.presentation,
-                    "stimulus": trial.stimulus,
-                    "window": start // WINDOW_SAMPLES,
-                    **trial.ratings,
-                }
-            )
+    with contextlib.closing(open_extractor(extractor)) as extract:
+        for trial in trials:
+            starts = window_starts(trial.eeg.shape[1], n_windows)
+            times = (starts[:, None] / SFREQ + FRAME_OFFSETS).ravel()
+            rate = getattr(trial, "video_rate", None)
+            features, mask = describe_faces(trial.video, times, extract, crop, rate)
+            mask = mask.reshape(len(starts), N_FRAMES)
+            features = features.reshape(len(starts), N_FRAMES, N_VIDEO_FEATURES)
+            offset = trial.baseline.mean(axis=1, keepdims=True) if baseline == "subtract" else 0.0
+            for start, window_features, window_mask in zip(starts.tolist(), features, mask, strict=True):
+                if not window_mask.any():
+                    dropped += 1
+                    continue
+                eeg.append((trial.eeg[:, start : start + WINDOW_SAMPLES] - offset).astype(np.float32))
+                video.append(window_features)
+                masks.append(window_mask)
+                index.append(
+                    {
+                        "subject": trial.subject,
+                        "trial": trial.trial,
+                        "presentation": trial.presentation,
+                        "stimulus": trial.stimulus,
+                        "window": start // WINDOW_SAMPLES,
+                        **trial.ratings,
+                    }
+                )
     columns = ["subject", "trial", "presentation", "stimulus", "window", *RATINGS]
     return Windows(
         eeg=np.stack(eeg) if eeg else np.zeros((0, len(CHANNELS), WINDOW_SAMPLES), np.float32),
@@ -121,3 +130,36 @@ def windows_from_trials(
         index=pd.DataFrame(index, columns=columns),
         meta={"dropped": dropped},
     )
+
+
+def describe_faces(
+    path: Path, times: np.ndarray, extract: FeatureExtractor, crop: str = "centre", rate: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the frames of one clip.
+
+    Parameters
+    ----------
+    path : Path
+    times : ndarray, shape (n,)
+        In s from the start of the clip, ascending.
+    extract : FeatureExtractor
+    crop : {"centre", "face"}
+    rate : float, optional
+        Frames per second; default: what the clip's header says.
+
+    Returns
+    -------
+    features : ndarray, shape (n, 768), float32
+        Zero where the mask is False.
+    mask : ndarray, shape (n,), bool
+        False where there is no frame, or no face in it.
+    """
+    frames, mask = frames_at(path, times, extract.size if crop == "centre" else FACE_SOURCE, rate)
+    if crop == "face":
+        frames, found = crop_faces(frames, extract.size, find_boxes(frames))
+        mask &= found
+    features = np.zeros((len(times), N_VIDEO_FEATURES), np.float32)
+    shown = np.flatnonzero(mask)
+    if len(shown):
+        features[shown], mask[shown] = extract(frames[shown])
+    return features, mask

@@ -1,0 +1,159 @@
+"""The files of one stored preparation, or of one part of it: written, read with checksums, and joined."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, WINDOW_SAMPLES
+from .types import Windows
+
+ARRAYS = {
+    "eeg": (np.dtype(np.float32), (len(CHANNELS), WINDOW_SAMPLES)),
+    "video": (np.dtype(np.float32), (N_FRAMES, N_VIDEO_FEATURES)),
+    "mask": (np.dtype(np.bool_), (N_FRAMES,)),
+}
+
+
+@functools.cache
+def _checksum(path: str, size: int, mtime_ns: int) -> str:
+    total = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            total = zlib.crc32(block, total)
+    return f"{total:08x}"
+
+
+def checksum(path: Path) -> str:
+    """CRC-32 of a file's bytes: against accidents, at a fifth of the time of a cryptographic digest.
+
+    A file whose size and modification time stay the same is read once per process: a study opens
+    the same gigabytes once per repetition.
+    """
+    stat = path.stat()
+    return _checksum(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+class Damaged(Exception):
+    """A stored preparation is not what was written; the text says which file."""
+
+
+def store(windows: Windows, folder: Path, meta: Mapping[str, object]) -> None:
+    """Write windows into an empty folder.
+
+    Parameters
+    ----------
+    windows : Windows
+    folder : Path
+    meta : mapping
+        Plain JSON values; ``key`` is what :func:`load` asks for.
+
+    Raises
+    ------
+    ValueError
+        An array has another type or shape than windows have.
+    """
+    for name, array in zip(ARRAYS, (windows.eeg, windows.video, windows.frame_mask), strict=True):
+        dtype, tail = ARRAYS[name]
+        if array.dtype != dtype or array.shape != (len(windows), *tail):
+            raise ValueError(
+                f"prepared windows: {name} is {array.dtype} {array.shape}, expected {dtype} {(len(windows), *tail)}"
+            )
+        np.save(folder / f"{name}.npy", array)
+    write_tables(folder, windows.index, windows.truth)
+    write_meta(folder, meta)
+
+
+def join_arrays(parts: Sequence[Path], lengths: Sequence[int], folder: Path) -> None:
+    """Write the arrays of several stored parts one after another, byte by byte: none of them enters memory.
+
+    Parameters
+    ----------
+    parts : sequence of Path
+        Folders.
+    lengths : sequence of int
+        Their numbers of windows.
+    folder : Path
+        Where the joined arrays go.
+    """
+    for name, (dtype, tail) in ARRAYS.items():
+        header = {"descr": dtype.str, "fortran_order": False, "shape": (sum(lengths), *tail)}
+        with open(folder / f"{name}.npy", "wb") as joined:
+            np.lib.format.write_array_header_1_0(joined, header)
+            for part, length in zip(parts, lengths, strict=True):
+                with open(part / f"{name}.npy", "rb") as file:
+                    np.lib.format.read_magic(file)
+                    shape, fortran, stored = np.lib.format.read_array_header_1_0(file)
+                    if (shape, fortran, stored) != ((length, *tail), False, dtype):
+                        raise Damaged(f"{part.parent.name}/{part.name}/{name}.npy is not what was stored")
+                    shutil.copyfileobj(file, joined, 1 << 20)
+
+
+def write_tables(folder: Path, index: pd.DataFrame, truth: pd.DataFrame | None) -> None:
+    """Write ``index.csv`` and, for the twin, ``truth.csv``."""
+    index.to_csv(folder / "index.csv", index=False)
+    if truth is not None:
+        if len(truth) != len(index):
+            raise ValueError(f"prepared windows: truth has {len(truth)} rows, expected {len(index)}")
+        truth.to_csv(folder / "truth.csv", index=False)
+
+
+def write_meta(folder: Path, meta: Mapping[str, object]) -> None:
+    """Write ``meta.json`` last, with the checksum of every other file."""
+    files = {path.name: checksum(path) for path in sorted(folder.iterdir())}
+    text = json.dumps({**meta, "files": files}, indent=1, allow_nan=False)
+    (folder / "meta.json").write_text(text, encoding="utf-8")
+
+
+def load(folder: Path, key: str, verify: bool = True) -> Windows:
+    """Open stored windows as read-only memory maps.
+
+    Parameters
+    ----------
+    folder : Path
+    key : str
+        What its ``meta.json`` has to say.
+    verify : bool
+        Compare checksums; only files of a moment ago can go without.
+
+    Raises
+    ------
+    Damaged
+        A file is lost, changed, or belongs to other windows.
+    """
+    shown = f"{folder.parent.name}/{folder.name}"
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        files = dict(meta.pop("files"))
+        if meta["key"] != key:
+            raise ValueError(meta["key"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{shown}/meta.json is not readable or belongs to other windows") from error
+    for name in {*(f"{array}.npy" for array in ARRAYS), "index.csv", *files} if verify else ():
+        try:
+            intact = checksum(folder / name) == files.get(name)
+        except OSError as error:
+            raise Damaged(f"{shown}/{name} is not readable") from error
+        if not intact:
+            raise Damaged(f"{shown}/{name} is not what was stored (checksum differs)")
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    return Windows(
+        eeg=arrays["eeg"],
+        video=arrays["video"],
+        frame_mask=arrays["mask"],
+        index=read_table(folder / "index.csv"),
+        truth=read_table(folder / "truth.csv") if "truth.csv" in files else None,
+        meta=meta,
+    )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a stored table; names of stimuli stay text."""
+    return pd.read_csv(path, dtype={"stimulus": str})
