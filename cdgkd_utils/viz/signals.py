@@ -13,6 +13,8 @@ from scipy.signal import welch
 from ..data.constants import BANDS, CHANNELS, LEFT, SFREQ
 from .style import COLOURS
 
+GREEK = {"theta": "θ", "alpha": "α", "beta": "β", "gamma": "γ"}
+
 
 def montage(ax: Axes | None = None) -> Axes:
     """Draw the 28 electrodes from above, nose up, hemispheres in two colours.
@@ -109,9 +111,9 @@ def spectrum(eeg: np.ndarray, sfreq: float = SFREQ, ax: Axes | None = None) -> A
     ax.semilogy(frequencies[shown], np.median(power, axis=0)[shown], color=COLOURS["eeg"], label="median of channels")
     for number, (name, (low, high)) in enumerate(BANDS.items()):
         ax.axvspan(low, high, color="0.5", alpha=0.08 + 0.07 * (number % 2), linewidth=0)
-        ax.text(
-            (low + high) / 2, 1.01, name, ha="center", va="bottom", fontsize=7.5, transform=ax.get_xaxis_transform()
-        )
+        # Theta and alpha are narrow neighbours: their Greek letters fit side by side, their names do not.
+        where = {"ha": "center", "va": "bottom", "transform": ax.get_xaxis_transform()}
+        ax.text((low + high) / 2, 1.01, GREEK[name], fontsize=9, **where)
     ax.set(xlim=(1, 50), xlabel="frequency (Hz)", ylabel="power density (µV²/Hz)")
     ax.legend(loc="upper right")
     return ax
