@@ -2,6 +2,7 @@
 
 import mmap
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,15 @@ def test_attack_behind_real_looking_numbers_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"refers to pathlib"):
         read_dat(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_promise_of_two_thousand_million_objects_reserves_nothing(tmp_path):
+    """A memo index of 2**31 - 1 makes the unpickler in C reserve 32 GB."""
+    (tmp_path / "s01.dat").write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="holds no dict"):
+            read_dat(tmp_path / "s01.dat")
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()

@@ -97,7 +97,7 @@ def prepared(
             with contextlib.suppress(OSError):
                 empty.rmdir()
     shutil.rmtree(waiting, ignore_errors=True)
-    return load(folder, key)
+    return load(folder, key, verify=False)
 
 
 def _build(parts: Mapping[str, Build], waiting: Path, key: str, n_jobs: int, description: str) -> None:
@@ -138,9 +138,9 @@ def _join(names: list[str], waiting: Path, folder: Path, finish: Finish, extra: 
     # Where no files were read, the settings are all that the windows come from.
     meta = {**meta, **extra, "fingerprint": meta.get("fingerprint", extra["key"])}
     with _appearing(folder, waiting) as temporary:
-        join_arrays([waiting / name for name in names], [len(part) for part in parts], temporary)
+        sums = join_arrays([waiting / name for name in names], [len(part) for part in parts], temporary)
         write_tables(temporary, index, pd.concat(truths, ignore_index=True) if truths else None)
-        write_meta(temporary, meta)
+        write_meta(temporary, meta, sums)
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shutil
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ import pandas as pd
 from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, WINDOW_SAMPLES
 from .types import Windows
 
+_BLOCK = 1 << 20  # bytes: what is summed and written is still in the processor's cache
 ARRAYS = {
     "eeg": (np.dtype(np.float32), (len(CHANNELS), WINDOW_SAMPLES)),
     "video": (np.dtype(np.float32), (N_FRAMES, N_VIDEO_FEATURES)),
@@ -26,7 +29,7 @@ ARRAYS = {
 def _checksum(path: str, size: int, mtime_ns: int) -> str:
     total = 0
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(_BLOCK):
             total = zlib.crc32(block, total)
     return f"{total:08x}"
 
@@ -66,12 +69,17 @@ def store(windows: Windows, folder: Path, meta: Mapping[str, object]) -> None:
             raise ValueError(
                 f"prepared windows: {name} is {array.dtype} {array.shape}, expected {dtype} {(len(windows), *tail)}"
             )
-        np.save(folder / f"{name}.npy", array)
+    sums = {}
+    for name, array in zip(ARRAYS, (windows.eeg, windows.video, windows.frame_mask), strict=True):
+        with _array_file(folder, name, len(array), sums) as file:
+            raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            for first in range(0, len(raw), _BLOCK):
+                file.write(raw[first : first + _BLOCK].data)
     write_tables(folder, windows.index, windows.truth)
-    write_meta(folder, meta)
+    write_meta(folder, meta, sums)
 
 
-def join_arrays(parts: Sequence[Path], lengths: Sequence[int], folder: Path) -> None:
+def join_arrays(parts: Sequence[Path], lengths: Sequence[int], folder: Path) -> dict[str, str]:
     """Write the arrays of several stored parts one after another, byte by byte: none of them enters memory.
 
     Parameters
@@ -82,18 +90,46 @@ def join_arrays(parts: Sequence[Path], lengths: Sequence[int], folder: Path) -> 
         Their numbers of windows.
     folder : Path
         Where the joined arrays go.
+
+    Returns
+    -------
+    dict of str to str
+        Their checksums by file name, for :func:`write_meta`.
     """
+    sums: dict[str, str] = {}
     for name, (dtype, tail) in ARRAYS.items():
-        header = {"descr": dtype.str, "fortran_order": False, "shape": (sum(lengths), *tail)}
-        with open(folder / f"{name}.npy", "wb") as joined:
-            np.lib.format.write_array_header_1_0(joined, header)
+        with _array_file(folder, name, sum(lengths), sums) as joined:
             for part, length in zip(parts, lengths, strict=True):
                 with open(part / f"{name}.npy", "rb") as file:
                     np.lib.format.read_magic(file)
                     shape, fortran, stored = np.lib.format.read_array_header_1_0(file)
                     if (shape, fortran, stored) != ((length, *tail), False, dtype):
                         raise Damaged(f"{part.parent.name}/{part.name}/{name}.npy is not what was stored")
-                    shutil.copyfileobj(file, joined, 1 << 20)
+                    shutil.copyfileobj(file, joined, _BLOCK)
+    return sums
+
+
+class _Summed:
+    """Writes to a file and keeps the checksum of what it wrote."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.crc = file, 0
+
+    def write(self, block: bytes | memoryview) -> int:
+        self.crc = zlib.crc32(block, self.crc)
+        return self.file.write(block)
+
+
+@contextlib.contextmanager
+def _array_file(folder: Path, name: str, n_windows: int, sums: dict[str, str]) -> Iterator[_Summed]:
+    """A ``.npy`` file with its header, to which the numbers are written; its checksum goes into `sums`."""
+    dtype, tail = ARRAYS[name]
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (n_windows, *tail)}
+    with open(folder / f"{name}.npy", "wb") as file:
+        summed = _Summed(file)
+        np.lib.format.write_array_header_1_0(summed, header)
+        yield summed
+    sums[f"{name}.npy"] = f"{summed.crc:08x}"
 
 
 def write_tables(folder: Path, index: pd.DataFrame, truth: pd.DataFrame | None) -> None:
@@ -105,9 +141,9 @@ def write_tables(folder: Path, index: pd.DataFrame, truth: pd.DataFrame | None) 
         truth.to_csv(folder / "truth.csv", index=False)
 
 
-def write_meta(folder: Path, meta: Mapping[str, object]) -> None:
-    """Write ``meta.json`` last, with the checksum of every other file."""
-    files = {path.name: checksum(path) for path in sorted(folder.iterdir())}
+def write_meta(folder: Path, meta: Mapping[str, object], sums: Mapping[str, str]) -> None:
+    """Write ``meta.json`` last, with the checksum of every other file; `sums` has those that are known."""
+    files = {path.name: sums.get(path.name) or checksum(path) for path in sorted(folder.iterdir())}
     text = json.dumps({**meta, "files": files}, indent=1, allow_nan=False)
     (folder / "meta.json").write_text(text, encoding="utf-8")
 

@@ -93,7 +93,8 @@ def _read_csv(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing; {_HOW_TO}") from error
     except ValueError as error:  # undecodable, empty or ragged
-        raise DataError(f"{path}: not a readable CSV table ({error}); copy it again") from error
+        said = " ".join(str(error).split())  # pandas breaks the line
+        raise DataError(f"{path}: not a readable CSV table ({said}); copy it again") from error
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(f"{path}: column {', '.join(missing)} missing, found {', '.join(table.columns)}; copy it again")
@@ -146,6 +147,8 @@ def open_tree(root: str | Path, subjects: Iterable[int] | None = None) -> DeapTr
                     f"{path}: column {column} of participant {subject} is no permutation of 1..{len(rows) or 40}; "
                     "expected one row per trial: copy it again from metadata_csv.zip"
                 )
+    # A damaged row of somebody else makes a column of numbers a column of floats.
+    ratings = ratings.astype({name: int for name in ("Participant_id", "Trial", "Experiment_id")})
     names = [
         f"s{s:02d}/s{s:02d}_trial{t:02d}.avi" for s, t in zip(ratings["Participant_id"], ratings["Trial"], strict=True)
     ]

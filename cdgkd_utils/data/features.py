@@ -100,7 +100,3 @@ def _check(frames: np.ndarray, size: int | None) -> None:
             f"frames: expected uint8 (n, {edge}, {edge}, 3), got {frames.dtype} {frames.shape}; "
             "crop to a square and reduce with box_reduce first"
         )
-
-
-hog768.size = PICTURE
-EXTRACTORS = {"hog": hog768}  # until twin.py opens extractors by name

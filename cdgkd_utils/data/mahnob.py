@@ -23,7 +23,7 @@ from .constants import RATINGS
 from .deap import SYNTHETIC_FILE, TRUTH_FILE
 from .errors import DataError
 from .mahnob_recording import read_eeg
-from .mahnob_session import VIDEO_RATE, XML_FILE, MahnobSession, inspect_session
+from .mahnob_session import XML_FILE, MahnobSession, inspect_session
 from .session_xml import session_place
 from .types import Trial
 
@@ -39,19 +39,6 @@ _HOW_TO = (
     f"expected a MAHNOB-HCI folder with {SESSION_FOLDER}/2/{XML_FILE} and so on; the data set is handed out for "
     "research after signing the end user licence agreement on its own page; dataset='twin' runs without it"
 )
-
-
-@dataclass(frozen=True)
-class MahnobTrial(Trial):
-    """A trial whose clip runs at another rate than its header says.
-
-    Attributes
-    ----------
-    video_rate : float
-        Frames per second, from ``vidRate``.
-    """
-
-    video_rate: float = VIDEO_RATE
 
 
 @dataclass(frozen=True)
@@ -188,7 +175,7 @@ def _synthetic(path: Path) -> dict | None:
 
 def trials_of(
     tree: MahnobTree, subjects: Iterable[int] | None = None, excluded: list[tuple[int, str]] | None = None
-) -> Iterator[MahnobTrial]:
+) -> Iterator[Trial]:
     """Yield the trials of the usable sessions, sorted by session; one recording is in memory at a time.
 
     A trial's identity is the session's number, its stimulus the name of the film (the order of the films
@@ -221,7 +208,7 @@ def trials_of(
             excluded.append((found.session, str(error)))
             continue
         ratings = {name: float(found.ratings.get(name, math.nan)) for name in RATINGS}
-        yield MahnobTrial(
+        yield Trial(
             subject=found.subject,
             trial=found.session,
             presentation=found.presentation,

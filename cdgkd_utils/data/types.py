@@ -34,6 +34,8 @@ class Trial:
         ``valence, arousal, dominance, liking`` on the 1..9 scale.
     video : Path or None
         The face clip; its time 0 is the first sample of ``eeg``.
+    video_rate : float or None
+        Frames per second of the clip where its header is known to be wrong (MAHNOB-HCI); None trusts the header.
     """
 
     subject: int
@@ -44,6 +46,7 @@ class Trial:
     baseline: np.ndarray
     ratings: Mapping[str, float]
     video: Path | None
+    video_rate: float | None = None
 
 
 @dataclass

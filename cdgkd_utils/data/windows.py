@@ -100,8 +100,7 @@ def windows_from_trials(
         for trial in trials:
             starts = window_starts(trial.eeg.shape[1], n_windows)
             times = (starts[:, None] / SFREQ + FRAME_OFFSETS).ravel()
-            rate = getattr(trial, "video_rate", None)
-            features, mask = describe_faces(trial.video, times, extract, crop, rate)
+            features, mask = describe_faces(trial.video, times, extract, crop, trial.video_rate)
             mask = mask.reshape(len(starts), N_FRAMES)
             features = features.reshape(len(starts), N_FRAMES, N_VIDEO_FEATURES)
             offset = trial.baseline.mean(axis=1, keepdims=True) if baseline == "subtract" else 0.0
