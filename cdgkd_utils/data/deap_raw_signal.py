@@ -10,6 +10,7 @@ import numpy as np
 
 from .constants import DEAP_EEG, SFREQ
 from .errors import DataError
+from .filtering import band_pass
 from .types import Trial
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 RAW_SFREQ = 512
 EOG = ("EXG1", "EXG2", "EXG3", "EXG4")  # left, right of the eyes; above, below the right one
-PASSBAND = (4.0, 45.0)  # Hz
 PLAYBACK = 4  # trigger code of the stimulus
 # Filtered with each trial and cut off again: longer than half the filter (0.83 s), so a trial's samples
 # are those of the whole recording filtered.
@@ -97,10 +97,8 @@ def preprocess(data: np.ndarray, start: int, stop: int, n_times: int) -> np.ndar
     ndarray, shape (32, (stop - start) / 4)
         µV, average reference.
     """
-    from mne.filter import filter_data
-
     # Takes away the electrodes' offsets, too: its gain at 0 Hz is 1e-16.
-    data = filter_data(data, RAW_SFREQ, *PASSBAND, verbose="error")
+    data = band_pass(data, RAW_SFREQ)
     lead = start - max(start - MARGIN, 0)
     data = data[:, lead : lead + stop - start : _STEP]
     eeg = data[: len(DEAP_EEG)] - data[: len(DEAP_EEG)].mean(axis=0)
@@ -124,16 +122,11 @@ def agreement(raw: Trial, dat: Trial) -> np.ndarray:
     ndarray, shape (28,)
         Pearson correlations over the baseline and the stimulus.
     """
-    from mne.filter import filter_data
-
     if (raw.subject, raw.trial) != (dat.subject, dat.trial):
         raise ValueError(
             f"raw, dat: subject {raw.subject} trial {raw.trial} against subject {dat.subject} trial {dat.trial}"
         )
     # Both are filtered once more, so that their ends are treated alike.
-    a, b = (
-        filter_data(np.hstack([trial.baseline, trial.eeg]).astype(float), SFREQ, *PASSBAND, verbose="error")
-        for trial in (raw, dat)
-    )
+    a, b = (band_pass(np.hstack([trial.baseline, trial.eeg]).astype(float), SFREQ) for trial in (raw, dat))
     a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
     return (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))

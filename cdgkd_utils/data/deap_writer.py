@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from .constants import VIDEO_FPS, VIDEO_SECONDS, WINDOW_SECONDS
 from .dat_file import write_dat
 from .deap import DAT_FOLDER, RATING_COLUMNS, RATINGS_FILE, SYNTHETIC_FILE, TRUTH_FILE, VIDEO_FOLDER
 from .deap_raw_writer import write_raw
+from .new_folder import new_folder
 from .twin import SubjectPlan, TwinSettings, plan_subject, truth_table
 from .twin_eeg import synthesise_eeg, synthesise_peripheral
 from .twin_face import face_track, render
@@ -81,17 +80,9 @@ def write_deap(
     if frame_size % 8 or frame_size < 64:
         raise ValueError(f"frame_size: expected a multiple of 8, 64 or more, got {frame_size}")
     settings = replace(settings, n_windows=int(seconds // WINDOW_SECONDS))
-    out = Path(out).absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise FileExistsError(f"out {str(out)!r}: exists and is not empty; choose another folder or remove it")
-    temporary = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}"
-    temporary.mkdir(parents=True)
-    try:
-        _write_tree(settings, temporary, frame_size, n_jobs, raw)
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return out
+    with new_folder(out) as folder:
+        _write_tree(settings, folder, frame_size, n_jobs, raw)
+    return Path(out)
 
 
 def _write_tree(settings: TwinSettings, root: Path, frame_size: int, n_jobs: int, raw: bool) -> None:

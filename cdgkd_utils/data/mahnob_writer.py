@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from .mahnob import SESSION_FOLDER
 from .mahnob_files import CRF, N_GREY, gaze_table, grey_clip, session_text, write_clip
 from .mahnob_recording import MAHNOB_SFREQ, MARGIN_SECONDS, PULSE
 from .mahnob_session import VIDEO_RATE, XML_FILE
+from .new_folder import new_folder
 from .session_xml import FELT, session_number
 from .twin import SubjectPlan, TwinSettings, face_track, plan_subject, synthesise_rest, synthesise_trials, truth_table
 from .twin_design import film_seconds
@@ -88,17 +87,9 @@ def write_mahnob(
         raise ValueError(f"frame_size: expected an even number, 64 or more, got {frame_size}")
     if max_seconds is not None:
         settings = replace(settings, n_windows=int(max_seconds // WINDOW_SECONDS))
-    out = Path(out).absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise FileExistsError(f"out {str(out)!r}: exists and is not empty; choose another folder or remove it")
-    temporary = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}"
-    temporary.mkdir(parents=True)
-    try:
-        _write_tree(settings, temporary, frame_size, n_jobs)
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return out
+    with new_folder(out) as folder:
+        _write_tree(settings, folder, frame_size, n_jobs)
+    return Path(out)
 
 
 def _write_tree(settings: TwinSettings, root: Path, frame_size: int, n_jobs: int) -> None:
