@@ -118,3 +118,12 @@ def test_promise_of_two_thousand_million_objects_reserves_nothing(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kept", [0, 100, 5_000])
+def test_a_cut_file_is_named_with_a_reason(tmp_path, kept):
+    path = tmp_path / "s01.dat"
+    write_dat(path, np.zeros((2, 40, 896)), np.full((2, 4), 5.0))
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=r"s01\.dat: not a readable DEAP file \(.+\); it is damaged or truncated"):
+        read_dat(path)

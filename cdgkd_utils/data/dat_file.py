@@ -101,7 +101,7 @@ def read_dat(path: str | os.PathLike, mapped: bool = True) -> tuple[np.ndarray, 
                 content = _ArrayUnpickler(file, encoding="latin1").load()
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(
-            f"{path}: not a readable DEAP file ({error}); it is damaged or truncated: "
+            f"{path}: not a readable DEAP file ({str(error) or type(error).__name__}); it is damaged or truncated: "
             "copy it again from data_preprocessed_python.zip"
         ) from error
 
