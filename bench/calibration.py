@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from cdgkd_utils.data.constants import SFREQ, TARGETS
-from cdgkd_utils.data.twin import TwinSettings, prepare_twin
-from cdgkd_utils.data.twin_plan import WORLDS
+from cdgkd_utils.data.twin.generator import TwinSettings, prepare_twin
+from cdgkd_utils.data.twin.plan import WORLDS
 from cdgkd_utils.data.types import Windows
 
 BANDS = ((4, 8), (8, 13), (13, 30), (30, 45))  # Hz

@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from cdgkd_utils.data.bdf import open_bdf
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, CHANNEL_ROWS
-from cdgkd_utils.data.deap_raw import RAW_FOLDER, RawTree, raw_trials
-from cdgkd_utils.data.deap_raw_signal import RAW_SFREQ, agreement
-from cdgkd_utils.data.deap_raw_writer import write_raw
-from cdgkd_utils.data.deap_writer import _metadata
-from cdgkd_utils.data.twin import TwinSettings, plan_subject, synthesise_eeg
+from cdgkd_utils.data.deap.raw import RAW_FOLDER, RawTree, raw_trials
+from cdgkd_utils.data.deap.raw_signal import RAW_SFREQ, agreement
+from cdgkd_utils.data.deap.raw_writer import write_raw
+from cdgkd_utils.data.deap.writer import _metadata
+from cdgkd_utils.data.files.bdf import open_bdf
+from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, synthesise_eeg
 from cdgkd_utils.data.types import Trial
 
 

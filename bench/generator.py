@@ -13,9 +13,16 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from cdgkd_utils.data.features import box_reduce, hog768
-from cdgkd_utils.data.leadfield import leadfield
-from cdgkd_utils.data.twin import TwinSettings, face_track, plan_subject, prepare_subject, render, synthesise_eeg
+from cdgkd_utils.data.extractors.hog768 import box_reduce, hog768
+from cdgkd_utils.data.twin.generator import (
+    TwinSettings,
+    face_track,
+    plan_subject,
+    prepare_subject,
+    render,
+    synthesise_eeg,
+)
+from cdgkd_utils.data.twin.leadfield import leadfield
 
 LIMIT = 7.0  # ms per window, EEG and face together
 

@@ -23,10 +23,10 @@ from threadpoolctl import threadpool_limits
 
 from cdgkd_utils.data.cache import prepared
 from cdgkd_utils.data.constants import BANDS, BASELINE_SAMPLES, CHANNEL_ROWS, RATINGS, SFREQ, WINDOW_SAMPLES
-from cdgkd_utils.data.dat_file import read_dat, write_dat
+from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
 from cdgkd_utils.data.entropy import differential_entropy
+from cdgkd_utils.data.files.video import _central_square, frames_at
 from cdgkd_utils.data.types import Windows
-from cdgkd_utils.data.video import _central_square, frames_at
 
 N_BITS = 12  # stripes of a coded picture
 
@@ -163,7 +163,7 @@ def numbers_in(frames: np.ndarray) -> np.ndarray:
 
 def seeking(path: Path, times: np.ndarray) -> np.ndarray:
     """Each frame by its own seek: to the key frame before it, then on to its time stamp."""
-    from cdgkd_utils.data.features import box_reduce
+    from cdgkd_utils.data.extractors.hog768 import box_reduce
 
     frames = np.zeros((len(times), 64, 64, 3), np.uint8)
     with av.open(str(path)) as container:

@@ -91,9 +91,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _twin(args: argparse.Namespace) -> None:
-    from .data.deap_writer import write_deap  # heavy; --help and wrong arguments need none of it
-    from .data.mahnob_writer import write_mahnob
-    from .data.twin import TwinSettings
+    from .data.deap.writer import write_deap  # heavy; --help and wrong arguments need none of it
+    from .data.mahnob.writer import write_mahnob
+    from .data.twin.generator import TwinSettings
 
     design = {"seed": args.seed, "world": args.world, "layout": args.layout}
     options = {"frame_size": args.size, "n_jobs": args.jobs}
@@ -158,7 +158,7 @@ def _store(args: argparse.Namespace) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from .data.doctor import diagnose
+    from .data.doctor.diagnose import diagnose
 
     report = diagnose(args.path, deep=args.deep)
     sys.stdout.write(report.text())

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from test_protocols import INDEX, LABELS
 
-from cdgkd_utils.data.audit import NOT_VISIBLE, audit, forbid_leaks
-from cdgkd_utils.data.audit_findings import MEANING
-from cdgkd_utils.data.protocols import PROTOCOLS, median_labels, protocol_folds
-from cdgkd_utils.data.splits import LeakError, make_split
+from cdgkd_utils.data.splits.audit import NOT_VISIBLE, audit, forbid_leaks
+from cdgkd_utils.data.splits.audit_findings import MEANING
+from cdgkd_utils.data.splits.protocols import PROTOCOLS, median_labels, protocol_folds
+from cdgkd_utils.data.splits.split import LeakError, make_split
 
 TRIAL = protocol_folds(INDEX, LABELS, "trial", n_folds=4)[0]
 SUBJECT = protocol_folds(INDEX, LABELS, "subject", n_folds=4)[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdgkd_utils.data.dat_file import _Python2Pickler, read_dat, write_dat
+from cdgkd_utils.data.deap.dat_file import _Python2Pickler, read_dat, write_dat
 from cdgkd_utils.data.errors import DataError
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from cdgkd_utils.config import Params
 from cdgkd_utils.data import load
-from cdgkd_utils.data.dat_file import read_dat, write_dat
-from cdgkd_utils.data.deap import deap_fingerprint, open_tree, read_deap
-from cdgkd_utils.data.deap_writer import write_deap
+from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
+from cdgkd_utils.data.deap.reader import deap_fingerprint, open_tree, read_deap
+from cdgkd_utils.data.deap.writer import write_deap
 from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.load import load_windows, prepare_tree
-from cdgkd_utils.data.twin import TwinSettings, plan_subject, prepare_twin
+from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, prepare_twin
 from cdgkd_utils.data.windows import windows_from_trials
 
 SETTINGS = TwinSettings(n_subjects=2, n_trials=4, n_windows=2, seed=3)
@@ -229,11 +229,11 @@ def test_load_windows_reads_once(tree, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("start", "patterns"),
     [
-        ("twin", load.TWIN_SOURCES),
-        ("deap", load.DEAP_SOURCES),
-        ("windows", load.DEAP_SOURCES),
-        ("mahnob", load.MAHNOB_SOURCES),
-        ("windows", load.MAHNOB_SOURCES),
+        ("twin/generator.py", load.TWIN_SOURCES),
+        ("deap/reader.py", load.DEAP_SOURCES),
+        ("windows.py", load.DEAP_SOURCES),
+        ("mahnob/reader.py", load.MAHNOB_SOURCES),
+        ("windows.py", load.MAHNOB_SOURCES),
     ],
 )
 def test_cache_key_covers_all_sources(start, patterns):
@@ -242,14 +242,15 @@ def test_cache_key_covers_all_sources(start, patterns):
     Extractors stand in the key by their version, which holds the digest of their source.
     """
     folder = Path(load.__file__).parent
-    closure, todo = set(), {start}
+    closure, todo = set(), {folder / start}
     while todo:
         module = todo.pop()
         closure.add(module)
-        for node in ast.walk(ast.parse((folder / f"{module}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
-                if node.module.split(".")[0] == "extractors":
-                    continue
-                todo |= {node.module} - closure
-    listed = {path.stem for pattern in patterns for path in folder.glob(pattern)}
-    assert closure - listed <= {"errors", "fingerprint"}, "add the module to the list in load.py"
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = module.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                found = {base.with_suffix(".py"), *(base / f"{alias.name}.py" for alias in node.names)}
+                todo |= {path for path in found if path.is_file() and path.is_relative_to(folder)} - closure
+    listed = {path for pattern in patterns for path in folder.glob(pattern)}
+    missing = {p.relative_to(folder).as_posix() for p in closure - listed if "extractors" not in p.parts}
+    assert missing <= {"errors.py", "files/fingerprint.py"}, "add the module to the list in load.py"

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdgkd_utils.data import deap_raw_writer
-from cdgkd_utils.data.bdf import open_bdf, write_bdf
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, CHANNEL_ROWS, CHANNELS, DEAP_EEG
-from cdgkd_utils.data.deap_raw import open_raw_tree, read_deap_raw
-from cdgkd_utils.data.deap_raw_signal import EOG, agreement
-from cdgkd_utils.data.deap_raw_writer import TWENTE_EEG, trigger_words, write_raw
+from cdgkd_utils.data.deap import raw_writer as deap_raw_writer
+from cdgkd_utils.data.deap.raw import open_raw_tree, read_deap_raw
+from cdgkd_utils.data.deap.raw_signal import EOG, agreement
+from cdgkd_utils.data.deap.raw_writer import TWENTE_EEG, trigger_words, write_raw
 from cdgkd_utils.data.errors import DataError
-from cdgkd_utils.data.twin import TwinSettings, plan_subject, synthesise_eeg, synthesise_peripheral
+from cdgkd_utils.data.files.bdf import open_bdf, write_bdf
+from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, synthesise_eeg, synthesise_peripheral
 from cdgkd_utils.data.types import Trial
 
 SETTINGS = TwinSettings(n_subjects=29, n_trials=4, n_windows=2, seed=3)

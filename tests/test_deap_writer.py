@@ -2,9 +2,9 @@
 
 import pytest
 
-from cdgkd_utils.data import deap_writer
-from cdgkd_utils.data.deap_writer import write_deap
-from cdgkd_utils.data.twin import TwinSettings
+from cdgkd_utils.data.deap import writer as deap_writer
+from cdgkd_utils.data.deap.writer import write_deap
+from cdgkd_utils.data.twin.generator import TwinSettings
 
 SETTINGS = TwinSettings(n_subjects=2, n_trials=4, n_windows=2, seed=3)
 

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdgkd_utils.data import doctor_mahnob, doctor_report
-from cdgkd_utils.data.bdf import write_bdf
 from cdgkd_utils.data.constants import DEAP_EEG
-from cdgkd_utils.data.dat_file import write_dat
-from cdgkd_utils.data.deap import open_tree, read_deap
-from cdgkd_utils.data.doctor import diagnose
+from cdgkd_utils.data.deap.dat_file import write_dat
+from cdgkd_utils.data.deap.reader import open_tree, read_deap
+from cdgkd_utils.data.doctor import mahnob as doctor_mahnob
+from cdgkd_utils.data.doctor import report as doctor_report
+from cdgkd_utils.data.doctor.diagnose import diagnose
 from cdgkd_utils.data.errors import DataError
+from cdgkd_utils.data.files.bdf import write_bdf
 
 N_TRIALS = 10
 

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from cdgkd_utils.data import features
 from cdgkd_utils.data.extractors import ExtractorError, extractor, mediapipe_faces, timm_features
+from cdgkd_utils.data.extractors import hog768 as features
+from cdgkd_utils.data.extractors.face_crop import crop_faces
+from cdgkd_utils.data.extractors.hog768 import hog768
 from cdgkd_utils.data.extractors.mediapipe_features import describe, normalise_landmarks, projection
-from cdgkd_utils.data.face_crop import crop_faces
-from cdgkd_utils.data.features import hog768
-from cdgkd_utils.data.twin import TwinSettings, face_track, plan_subject, render
+from cdgkd_utils.data.twin.generator import TwinSettings, face_track, plan_subject, render
 
 
 def noise(n, size, seed=0):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cdgkd_utils.data.face_crop import central_boxes, crop_faces, cut_boxes, track_face
-from cdgkd_utils.data.features import box_reduce
+from cdgkd_utils.data.extractors.face_crop import central_boxes, crop_faces, cut_boxes, track_face
+from cdgkd_utils.data.extractors.hog768 import box_reduce
 
 HEIGHT, WIDTH = 144, 180
 NOTHING = np.zeros((0, 4))

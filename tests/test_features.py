@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdgkd_utils.data.features import NOISE_FLOOR, box_reduce, hog768
+from cdgkd_utils.data.extractors.hog768 import NOISE_FLOOR, box_reduce, hog768
 
 
 def picture(grey):

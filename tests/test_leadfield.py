@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cdgkd_utils.data import leadfield as head
 from cdgkd_utils.data.constants import DEAP_EEG
+from cdgkd_utils.data.twin import leadfield as head
 
 
 def test_leadfield_is_referenced_peaks_under_its_electrode_and_is_cached(tmp_path):

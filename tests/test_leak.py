@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cdgkd_utils.data.splits import trial_ids
+from cdgkd_utils.data.splits.split import trial_ids
 from cdgkd_utils.data.types import Windows
 from cdgkd_utils.experiments.leak import PROTOCOLS, labels_permuted_between_trials, measure_leak
 

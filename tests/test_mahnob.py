@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
-from cdgkd_utils.data import mahnob
-from cdgkd_utils.data.bdf import write_bdf
 from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG
 from cdgkd_utils.data.errors import DataError
-from cdgkd_utils.data.mahnob import SUBSETS, open_mahnob, trials_of
+from cdgkd_utils.data.files.bdf import write_bdf
+from cdgkd_utils.data.mahnob import reader as mahnob
+from cdgkd_utils.data.mahnob.reader import SUBSETS, open_mahnob, trials_of
 
 LABELS = [*DEAP_EEG, "EXG1", "Resp", "Temp"]
 ONSET, SECONDS = 30 * 256 + 3, 6.32  # an odd sample, and no whole number of seconds

@@ -7,13 +7,14 @@ import mne
 import numpy as np
 import pytest
 
-from cdgkd_utils.data import mahnob_files, mahnob_writer
 from cdgkd_utils.data.constants import DEAP_EEG
-from cdgkd_utils.data.mahnob import open_mahnob, trials_of
-from cdgkd_utils.data.mahnob_writer import write_mahnob
-from cdgkd_utils.data.session_xml import read_session
-from cdgkd_utils.data.twin import TwinSettings, face_track, plan_subject, prepare_twin
-from cdgkd_utils.data.twin_face import parameters_at
+from cdgkd_utils.data.mahnob import files as mahnob_files
+from cdgkd_utils.data.mahnob import writer as mahnob_writer
+from cdgkd_utils.data.mahnob.reader import open_mahnob, trials_of
+from cdgkd_utils.data.mahnob.session_xml import read_session
+from cdgkd_utils.data.mahnob.writer import write_mahnob
+from cdgkd_utils.data.twin.face import parameters_at
+from cdgkd_utils.data.twin.generator import TwinSettings, face_track, plan_subject, prepare_twin
 from cdgkd_utils.data.windows import windows_from_trials
 
 SETTINGS = TwinSettings(layout="mahnob", n_subjects=1, n_trials=2, n_windows=2, seed=3)

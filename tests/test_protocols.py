@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdgkd_utils.data.protocols import PROTOCOLS, describe_folds, median_labels, protocol_folds
-from cdgkd_utils.data.splits import trial_ids
+from cdgkd_utils.data.splits.protocols import PROTOCOLS, describe_folds, median_labels, protocol_folds
+from cdgkd_utils.data.splits.split import trial_ids
 
 
 def make_index(n_subjects=7, n_trials=12, n_windows=3):

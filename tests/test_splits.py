@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cdgkd_utils.data.normalise import Normaliser
-from cdgkd_utils.data.splits import PARTS, LeakError, certify, make_split, trial_ids, window_level_split
+from cdgkd_utils.data.splits.split import PARTS, LeakError, certify, make_split, trial_ids, window_level_split
 from cdgkd_utils.data.types import Windows
 
 

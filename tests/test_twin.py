@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cdgkd_utils.data import twin
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, RATINGS, WINDOW_SAMPLES
-from cdgkd_utils.data.features import box_reduce, hog768
-from cdgkd_utils.data.twin import (
+from cdgkd_utils.data.extractors.hog768 import box_reduce, hog768
+from cdgkd_utils.data.twin import generator as twin
+from cdgkd_utils.data.twin.generator import (
     TwinSettings,
     face_track,
     plan_subject,

@@ -7,9 +7,9 @@ import pytest
 
 from cdgkd_utils.data import windows
 from cdgkd_utils.data.constants import CHANNEL_ROWS, RATINGS
-from cdgkd_utils.data.dat_file import write_dat
-from cdgkd_utils.data.deap import RATINGS_FILE, read_deap
-from cdgkd_utils.data.video import frames_at
+from cdgkd_utils.data.deap.dat_file import write_dat
+from cdgkd_utils.data.deap.reader import RATINGS_FILE, read_deap
+from cdgkd_utils.data.files.video import frames_at
 from cdgkd_utils.data.windows import window_starts, windows_from_trials
 
 

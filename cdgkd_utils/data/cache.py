@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from .cache_files import Damaged, join_arrays, load, store, write_meta, write_tables
 from .errors import DataError
-from .fingerprint import settings_key
+from .files.fingerprint import settings_key
 from .types import Windows
 
 LAYOUT_VERSION = 2

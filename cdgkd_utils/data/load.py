@@ -12,32 +12,31 @@ import numpy as np
 import pandas as pd
 
 from ..config import Params, home
-from . import deap, mahnob
 from .cache import Build, prepared
-from .deap import TRUTH_FILE, DeapTree, open_tree
+from .deap import reader as deap
+from .deap.reader import TRUTH_FILE, DeapTree, open_tree
 from .errors import DataError
 from .extractors import extractor as open_extractor
 from .extractors.mediapipe_faces import engine_version
-from .fingerprint import files_digest
-from .mahnob import MahnobTree, open_mahnob
-from .twin import TwinSettings, prepare_subject
+from .files.fingerprint import files_digest
+from .mahnob import reader as mahnob
+from .mahnob.reader import MahnobTree, open_mahnob
+from .twin.generator import TwinSettings, prepare_subject
 from .types import Windows
 from .windows import windows_from_trials
 
 Tree = DeapTree | MahnobTree
 # Sources of this folder whose change makes stored windows stale.
 # Those of an extractor are in its version, so that work on one leaves the windows of the others as they are.
-TWIN_SOURCES = (
-    *("constants.py", "features.py", "filtering.py", "leadfield.py", "session_xml.py", "types.py"),
-    *("twin*.py", "face_drawing.py"),
-)
+_SHARED = ("constants.py", "types.py", "extractors/hog768.py", "files/filtering.py")
+TWIN_SOURCES = (*_SHARED, "mahnob/session_xml.py", "twin/*.py")
 DEAP_SOURCES = (
-    *("constants.py", "features.py", "types.py", "deap.py", "dat_file.py", "video.py", "windows.py"),
-    "face_crop.py",
+    *_SHARED,
+    *("extractors/face_crop.py", "files/video.py", "windows.py", "deap/reader.py", "deap/dat_file.py"),
 )
 MAHNOB_SOURCES = (
     *DEAP_SOURCES,
-    *("bdf.py", "filtering.py", "session_xml.py", "mahnob.py", "mahnob_recording.py", "mahnob_session.py"),
+    *("files/bdf.py", *(f"mahnob/{name}.py" for name in ("reader", "recording", "session", "session_xml"))),
 )
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Params
-from .deap import open_tree
+from .deap.reader import open_tree
+from .files.video import frames_at
 from .load import twin_settings
-from .mahnob import SESSION_FOLDER
-from .mahnob_session import inspect_session
-from .twin import plan_subject
-from .twin_face import face_track, render
+from .mahnob.reader import SESSION_FOLDER
+from .mahnob.session import inspect_session
+from .twin.face import face_track, render
+from .twin.generator import plan_subject
 from .types import Windows
-from .video import frames_at
 from .windows import FRAME_OFFSETS
 
 

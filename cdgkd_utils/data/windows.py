@@ -12,10 +12,10 @@ import pandas as pd
 from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, RATINGS, SFREQ, WINDOW_SAMPLES, WINDOW_SECONDS
 from .extractors import FeatureExtractor
 from .extractors import extractor as open_extractor
+from .extractors.face_crop import crop_faces
 from .extractors.mediapipe_faces import find_boxes
-from .face_crop import crop_faces
+from .files.video import frames_at
 from .types import Trial, Windows
-from .video import frames_at
 
 BASELINES = ("none", "subtract")
 CROPS = ("centre", "face")

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from ..data.splits import make_split, trial_ids, window_level_split
+from ..data.splits.split import make_split, trial_ids, window_level_split
 from ..data.types import Windows
 
 PROTOCOLS = ("windows shuffled (leaky)", "unseen trials", "unseen subjects")

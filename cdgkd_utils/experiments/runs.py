@@ -20,7 +20,7 @@ from torch import nn
 
 from .. import __version__
 from ..config import home
-from ..data.splits import Split
+from ..data.splits.split import Split
 from ..models.compact import build_model
 from ..training import Inputs, TrainSettings, fit, predict
 from .recipes import RECIPES, Recipe

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..config import Params
 from ..data.load import load_windows
 from ..data.normalise import Normaliser
-from ..data.splits import Split, certify, make_split
+from ..data.splits.split import Split, certify, make_split
 from ..data.types import Windows
 from ..models.frontend import band_covariances
 from ..training import Inputs

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import features
+from . import hog768 as features
 from .protocol import source_digest
 
 
 class HogFeatures:
-    """:func:`~cdgkd_utils.data.features.hog768`; every picture can be described."""
+    """:func:`~cdgkd_utils.data.extractors.hog768.hog768`; every picture can be described."""
 
     name = "hog"
     size = features.PICTURE

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..fingerprint import file_digest
+from ..files.fingerprint import file_digest
 from .protocol import ExtractorError, source_digest
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class FaceFinder:
 
 
 def find_boxes(frames: np.ndarray, max_faces: int = 2) -> list[np.ndarray]:
-    """Boxes of all faces in each picture, candidates for :func:`~cdgkd_utils.data.face_crop.track_face`.
+    """Boxes of all faces in each picture, candidates for :func:`~cdgkd_utils.data.extractors.face_crop.track_face`.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..fingerprint import file_digest
+from ..files.fingerprint import file_digest
 
 
 class ExtractorError(RuntimeError):

@@ -1,0 +1,1 @@
+"""DEAP on disk: reader, writer and the raw recordings."""

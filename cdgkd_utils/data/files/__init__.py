@@ -1,0 +1,1 @@
+"""File formats and helpers that both data sets share."""

@@ -1,0 +1,1 @@
+"""MAHNOB-HCI on disk: reader and writer."""

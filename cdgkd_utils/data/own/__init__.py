@@ -1,0 +1,1 @@
+"""The entry for arrays and tables of your own."""

@@ -1,0 +1,1 @@
+"""Splits, protocols by name and the leakage audit."""

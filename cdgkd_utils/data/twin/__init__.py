@@ -1,0 +1,1 @@
+"""The synthetic twin: plan, EEG, faces."""
