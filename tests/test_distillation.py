@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from cdgkd_utils.methods.distillation import DenseGuidance, draw_kept, kd_divergence
 from cdgkd_utils.methods.loss import CrossEntropy
-from cdgkd_utils.models.compact import ModelOutput
+from cdgkd_utils.models.output import ModelOutput
 
 
 def logits(n=16, seed=0):

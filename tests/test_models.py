@@ -8,8 +8,9 @@ import torch
 from scipy import signal
 
 from cdgkd_utils.data.constants import BANDS
-from cdgkd_utils.models import MODELS, band_covariances, build_model
-from cdgkd_utils.models.compact import n_parameters
+from cdgkd_utils.models.compact import MODELS
+from cdgkd_utils.models.frontend import band_covariances
+from cdgkd_utils.models.registry import build_model, n_parameters
 
 RNG = np.random.default_rng(0)
 

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from cdgkd_utils.methods.rebalancing import RebalancedCrossEntropy, imbalance_ratio, modality_weights
-from cdgkd_utils.models.compact import ModelOutput, build_model
+from cdgkd_utils.models.output import ModelOutput
+from cdgkd_utils.models.registry import build_model
 
 ROWS = torch.arange(64)
 

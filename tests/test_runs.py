@@ -304,7 +304,9 @@ class Listener:
 
     def __init__(self, loss):
         self.loss, self.batches = loss, []
-        self.begin_epoch = loss.begin_epoch
+
+    def __getattr__(self, name):
+        return getattr(self.loss, name)
 
     def __call__(self, output, labels, rows):
         self.batches.append(rows.tolist())

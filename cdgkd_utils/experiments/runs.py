@@ -21,7 +21,7 @@ from torch import nn
 from .. import __version__
 from ..config import home
 from ..data.splits.split import Split
-from ..models.compact import build_model
+from ..models.registry import build_model
 from ..training import Inputs, TrainSettings, fit, predict
 from .recipes import RECIPES, Recipe
 from .study import Study

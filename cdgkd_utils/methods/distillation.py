@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..models.compact import ModelOutput
+from ..models.output import ModelOutput
 from .loss import CrossEntropy, LossValue
 
 

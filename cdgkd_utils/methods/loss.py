@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..models.compact import ModelOutput
+from ..models.output import ModelOutput
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,22 @@ class LossValue:
     parts: dict[str, float]
 
 
+class Batches(Protocol):
+    """What a loss may ask of the data beyond its own mini-batch: rows of any window, by number."""
+
+    labels: Tensor
+    train: Tensor
+
+    def of(self, model: nn.Module, rows: Tensor) -> list[Tensor]:
+        """The inputs that `model` names, for the given rows."""
+        ...
+
+
 class CrossEntropy:
     """Cross-entropy with the hard label; base of the other losses.
+
+    A method that does more than weigh terms overrides one of the hooks that the training loop calls, in this
+    order for each mini-batch: the loss itself, ``before_step`` (gradients are there), ``after_step``.
 
     Parameters
     ----------
@@ -52,6 +68,29 @@ class CrossEntropy:
         -------
         dict
             Columns for the epoch log.
+        """
+        return {}
+
+    def param_groups(self, model: nn.Module) -> list[dict]:
+        """What the optimiser trains: the model, and parameters of the loss itself if it has any.
+
+        Returns
+        -------
+        list of dict
+            Parameter groups as torch's optimisers take them, each with ``params`` and, optionally, ``lr``.
+        """
+        return [{"params": list(model.parameters())}]
+
+    def before_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Called between the backward pass and the optimiser's step; may change gradients or learning rates."""
+
+    def after_step(self, model: nn.Module, inputs: Batches) -> dict[str, float]:
+        """Called after the optimiser's step.
+
+        Returns
+        -------
+        dict
+            Columns for the epoch log, averaged over the epoch like the parts of the loss.
         """
         return {}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..models.compact import ModelOutput
+from ..models.output import ModelOutput
 from .loss import CrossEntropy, LossValue
 from .prototypes import Prototypes, log_probabilities, own_class_probability, prototype_cross_entropy
 

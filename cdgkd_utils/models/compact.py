@@ -7,29 +7,11 @@ attention over frames). Numbers of this family are never the paper's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from ..data.constants import BANDS, CHANNELS, N_VIDEO_FEATURES
-
-N_CLASSES = 2
-
-
-@dataclass(frozen=True)
-class ModelOutput:
-    """What every model returns.
-
-    Attributes
-    ----------
-    logits : Tensor, shape (n_windows, 2)
-    features : dict of str to Tensor
-        Named embeddings, shape (n_windows, n_features): ``eeg`` and/or ``video``, and ``classifier_input``.
-    """
-
-    logits: Tensor
-    features: dict[str, Tensor]
+from .output import N_CLASSES, ModelOutput
 
 
 class EEGEncoder(nn.Module):
@@ -51,12 +33,20 @@ class EEGEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(n_filters * len(BANDS), n_features)
 
-    def forward(self, eeg: Tensor) -> Tensor:
-        """Map covariances, shape (n_windows, 4, 28, 28), to embeddings, shape (n_windows, n_features)."""
+    def forward(self, eeg: Tensor) -> tuple[Tensor, Tensor]:
+        """Map covariances, shape (n_windows, 4, 28, 28).
+
+        Returns
+        -------
+        embedding : Tensor, shape (n_windows, n_features)
+        map : Tensor, shape (n_windows, 4, n_filters)
+            Log power per band and filter.
+        """
         # wᵀ C w is the inner product of C with w wᵀ: one matrix product for all filters, bands and windows.
         outer = (self.filters[:, :, None] * self.filters[:, None, :]).flatten(1)
         power = eeg.flatten(2) @ outer.T
-        return self.project(self.dropout(self.norm(torch.log(power + 1e-6).flatten(1))))
+        log_power = torch.log(power + 1e-6)
+        return self.project(self.dropout(self.norm(log_power.flatten(1)))), log_power
 
 
 class VideoEncoder(nn.Module):
@@ -75,15 +65,21 @@ class VideoEncoder(nn.Module):
         self.attention = nn.Linear(n_hidden, 1)
         self.project = nn.Linear(n_hidden, n_features)
 
-    def forward(self, video: Tensor, frame_mask: Tensor) -> Tensor:
-        """Map frame features, shape (n_windows, 5, 768), and their mask, shape (n_windows, 5), to embeddings.
+    def forward(self, video: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Map frame features, shape (n_windows, 5, 768), and their mask, shape (n_windows, 5).
 
         A window without any valid frame gets attention 0 everywhere, not NaN.
+
+        Returns
+        -------
+        embedding : Tensor, shape (n_windows, n_features)
+        map : Tensor, shape (n_windows, 5, n_hidden)
+            Hidden units per frame.
         """
         hidden = self.frame(video)
         score = self.attention(hidden).squeeze(-1).masked_fill(~frame_mask, -1e9)
         weight = torch.softmax(score, dim=1) * frame_mask
-        return self.project((weight.unsqueeze(-1) * hidden).sum(1))
+        return self.project((weight.unsqueeze(-1) * hidden).sum(1)), hidden
 
 
 class FusionNet(nn.Module):
@@ -98,9 +94,11 @@ class FusionNet(nn.Module):
         self.classifier = nn.Linear(2 * n_features, N_CLASSES)
 
     def forward(self, eeg: Tensor, video: Tensor, frame_mask: Tensor) -> ModelOutput:
-        features = {"eeg": self.eeg(eeg), "video": self.video(video, frame_mask)}
-        fused = torch.cat([features["eeg"], features["video"]], dim=1)
-        return ModelOutput(self.classifier(fused), {**features, "classifier_input": fused})
+        eeg_features, eeg_map = self.eeg(eeg)
+        video_features, video_map = self.video(video, frame_mask)
+        fused = torch.cat([eeg_features, video_features], dim=1)
+        features = {"eeg": eeg_features, "video": video_features, "classifier_input": fused}
+        return ModelOutput(self.classifier(fused), features, {"eeg": eeg_map, "video": video_map})
 
     @torch.no_grad()
     def eeg_share(self, features: dict[str, Tensor]) -> float:
@@ -127,8 +125,9 @@ class UnimodalNet(nn.Module):
         self.classifier = nn.Linear(n_features, N_CLASSES)
 
     def forward(self, *inputs: Tensor) -> ModelOutput:
-        embedding = self.encoder(*inputs)
-        return ModelOutput(self.classifier(embedding), {self.modality: embedding, "classifier_input": embedding})
+        embedding, map_ = self.encoder(*inputs)
+        features = {self.modality: embedding, "classifier_input": embedding}
+        return ModelOutput(self.classifier(embedding), features, {self.modality: map_})
 
 
 # The ladder is in the EEG branch, as in the paper: 12, 8, 4 spatial filters, then no EEG at all.
@@ -140,28 +139,3 @@ MODELS = {
     "eeg": lambda: UnimodalNet("eeg", EEGEncoder(12, 64, 0.25), 64),
     "video": lambda: UnimodalNet("video", VideoEncoder(64, 64, 0.25), 64),
 }
-
-
-def build_model(name: str, seed: int) -> nn.Module:
-    """A freshly initialised model; the global random state is left as it was.
-
-    Parameters
-    ----------
-    name : {"teacher", "ta1", "ta2", "student", "eeg", "video"}
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        The name is unknown.
-    """
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return MODELS[name]()
-
-
-def n_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -6,84 +6,17 @@ import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from tqdm.auto import tqdm
 
-from .methods.loss import CrossEntropy
-from .models.compact import ModelOutput
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How a model is trained; the same for every row of a table.
-
-    Attributes
-    ----------
-    epochs, batch_size : int
-    learning_rate, momentum, weight_decay : float
-    optimizer : {"sgd", "adamw"}
-        AdamW ignores `momentum`. It rescales the EEG gradients, so that the strength of the rebalancing
-        has almost no effect with it.
-    selection : {"best_val", "last_epoch"}
-        ``best_val`` restores the epoch of highest balanced accuracy on the validation part (ties: lower loss).
-    patience : int
-        Epochs without a better one after which training stops; 0 never stops early.
-    """
-
-    epochs: int
-    batch_size: int = 64
-    learning_rate: float = 0.003
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    optimizer: str = "sgd"
-    selection: str = "best_val"
-    patience: int = 0
-
-    def __post_init__(self):
-        for name, choices in (("optimizer", ("sgd", "adamw")), ("selection", ("best_val", "last_epoch"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(
-                f"epochs must be at least 1 and batch_size at least 2, got {self.epochs}, {self.batch_size}"
-            )
-
-    def as_dict(self) -> dict:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Tensors of all windows, normalised for one split; a model takes those it names.
-
-    Attributes
-    ----------
-    eeg : Tensor, shape (n_windows, 4, 28, 28)
-        Band covariances (compact family).
-    video : Tensor, shape (n_windows, 5, 768)
-    frame_mask : Tensor, shape (n_windows, 5), bool
-    labels : Tensor, shape (n_windows,), int64
-    train, val : Tensor of int64
-        Row numbers; the loop sees no test rows.
-    """
-
-    eeg: Tensor
-    video: Tensor
-    frame_mask: Tensor
-    labels: Tensor
-    train: Tensor
-    val: Tensor
-
-    def of(self, model: nn.Module, rows: Tensor) -> list[Tensor]:
-        """The inputs that `model` names, for the given rows."""
-        # index_select copies several times faster than indexing with a tensor.
-        return [getattr(self, name).index_select(0, rows) for name in model.inputs]
+from ..methods.loss import CrossEntropy
+from .inputs import Inputs, evaluate, predict
+from .settings import TrainSettings
 
 
 @dataclass
@@ -123,37 +56,6 @@ def deterministic(seed: int) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@torch.no_grad()
-def predict(model: nn.Module, inputs: Inputs, rows: Tensor, chunk: int = 4096) -> ModelOutput:
-    """Outputs in evaluation mode, without gradient; the model's mode is put back.
-
-    Returns
-    -------
-    ModelOutput
-        On the given rows, in their order.
-    """
-    was_training = model.training
-    model.eval()
-    outputs = [model(*inputs.of(model, part)) for part in rows.split(chunk)]
-    model.train(was_training)
-    return ModelOutput(
-        torch.cat([o.logits for o in outputs]),
-        {name: torch.cat([o.features[name] for o in outputs]) for name in outputs[0].features},
-    )
-
-
-def evaluate(model: nn.Module, inputs: Inputs, rows: Tensor) -> dict[str, float]:
-    """Cross-entropy, accuracy and balanced accuracy on `rows`; no guide and no drop enters here."""
-    logits, labels = predict(model, inputs, rows).logits, inputs.labels[rows]
-    right = (logits.argmax(1) == labels).float()
-    recalls = [right[labels == k].mean() for k in labels.unique()]
-    return {
-        "loss": F.cross_entropy(logits, labels).item(),
-        "accuracy": right.mean().item(),
-        "balanced_accuracy": torch.stack(recalls).mean().item(),
-    }
-
-
 def fit(
     model: nn.Module,
     inputs: Inputs,
@@ -191,7 +93,7 @@ def fit(
         The loss is not finite; the message names the epoch.
     """
     shuffler = torch.Generator().manual_seed(seed)
-    optimizer = _optimizer(model, settings)
+    optimizer = _optimizer(loss.param_groups(model), settings)
     history: list[dict] = []
     best, best_score, best_weights = -1, (-np.inf, -np.inf), None
     interrupted = False
@@ -218,11 +120,13 @@ def fit(
     return FitResult(pd.DataFrame(history), best, interrupted)
 
 
-def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+def _optimizer(groups: list[dict], settings: TrainSettings) -> torch.optim.Optimizer:
     options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=settings.momentum, **options)
-    return torch.optim.AdamW(model.parameters(), **options)
+        return torch.optim.SGD(groups, momentum=settings.momentum, **options)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, amsgrad=True, eps=1e-7, **options)
+    return torch.optim.AdamW(groups, **options)
 
 
 def _one_epoch(
@@ -238,7 +142,7 @@ def _one_epoch(
     start = time.perf_counter()
     row = {"epoch": epoch}
     row |= loss.begin_epoch(epoch, lambda: (predict(model, inputs, inputs.train), inputs.labels[inputs.train]))
-    model.train()
+    model.train(settings.train_mode)
     order = inputs.train[torch.randperm(len(inputs.train), generator=shuffler)]
     sums: dict[str, float] = {}
     seen, right, total = 0, 0, 0.0
@@ -250,11 +154,13 @@ def _one_epoch(
         value = loss(output, labels, rows)
         optimizer.zero_grad(set_to_none=True)
         value.total.backward()
+        loss.before_step(model, optimizer)
         optimizer.step()
+        after = loss.after_step(model, inputs)
         n = len(rows)
         seen, total = seen + n, total + n * value.total.item()
         right += int((output.logits.detach().argmax(1) == labels).sum())
-        for name, part in value.parts.items():
+        for name, part in (value.parts | after).items():
             sums[name] = sums.get(name, 0.0) + n * part
     if not np.isfinite(total):
         raise ValueError(f"the loss is not finite in epoch {epoch}; lower learning_rate or look at the inputs")

@@ -1,0 +1,92 @@
+"""The tensors of one split, and what a model says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..models.output import ModelOutput
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Tensors of all windows, normalised for one split; a model takes those it names.
+
+    Attributes
+    ----------
+    eeg : Tensor, shape (n_windows, 4, 28, 28)
+        Band covariances (compact family).
+    video : Tensor, shape (n_windows, 5, 768)
+    frame_mask : Tensor, shape (n_windows, 5), bool
+    labels : Tensor, shape (n_windows,), int64
+    train, val : Tensor of int64
+        Row numbers; the loop sees no test rows.
+    views : mapping of str to Tensor, shape (n_windows, ...)
+        Further inputs that a model may name (the reference family's ``signal``, features of the baselines).
+    """
+
+    eeg: Tensor
+    video: Tensor
+    frame_mask: Tensor
+    labels: Tensor
+    train: Tensor
+    val: Tensor
+    views: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def view(self, name: str) -> Tensor:
+        """One input of all windows, by the name that a model's ``inputs`` give it."""
+        return getattr(self, name) if name in ("eeg", "video", "frame_mask") else self.views[name]
+
+    def of(self, model: nn.Module, rows: Tensor) -> list[Tensor]:
+        """The inputs that `model` names, for the given rows."""
+        # index_select copies several times faster than indexing with a tensor.
+        return [self.view(name).index_select(0, rows) for name in model.inputs]
+
+
+@torch.no_grad()
+def predict(model: nn.Module, inputs: Inputs, rows: Tensor, chunk: int = 0, *, with_maps: bool = False) -> ModelOutput:
+    """Outputs in evaluation mode, without gradient; the model's mode is put back.
+
+    Parameters
+    ----------
+    model : Module
+    inputs : Inputs
+    rows : Tensor of int64
+    chunk : int
+        Windows per forward pass; 0 asks the model (``model.chunk``), or takes 4096.
+    with_maps : bool
+        Keep the inner activations too; they are many times larger than the embeddings.
+
+    Returns
+    -------
+    ModelOutput
+        On the given rows, in their order.
+    """
+    was_training = model.training
+    model.eval()
+    outputs = []
+    for part in rows.split(chunk or getattr(model, "chunk", 4096)):
+        output = model(*inputs.of(model, part))
+        outputs.append(output if with_maps else ModelOutput(output.logits, output.features))
+    model.train(was_training)
+    return ModelOutput(
+        torch.cat([o.logits for o in outputs]),
+        {name: torch.cat([o.features[name] for o in outputs]) for name in outputs[0].features},
+        {name: torch.cat([o.maps[name] for o in outputs]) for name in outputs[0].maps},
+    )
+
+
+def evaluate(model: nn.Module, inputs: Inputs, rows: Tensor) -> dict[str, float]:
+    """Cross-entropy, accuracy and balanced accuracy on `rows`; no guide and no drop enters here."""
+    logits, labels = predict(model, inputs, rows).logits, inputs.labels[rows]
+    right = (logits.argmax(1) == labels).float()
+    recalls = [right[labels == k].mean() for k in labels.unique()]
+    return {
+        "loss": F.cross_entropy(logits, labels).item(),
+        "accuracy": right.mean().item(),
+        "balanced_accuracy": torch.stack(recalls).mean().item(),
+    }

@@ -1,0 +1,48 @@
+"""How a model is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a model is trained; the same for every row of a table.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+    learning_rate, momentum, weight_decay : float
+    optimizer : {"sgd", "adam", "adamw"}
+        The Adams ignore `momentum`. They rescale the EEG gradients, so that the strength of the rebalancing
+        has almost no effect with them. ``adam`` is the paper's: AMSGrad, eps 1e-7.
+    selection : {"best_val", "last_epoch"}
+        ``best_val`` restores the epoch of highest balanced accuracy on the validation part (ties: lower loss).
+    patience : int
+        Epochs without a better one after which training stops; 0 never stops early.
+    train_mode : bool
+        False trains in inference mode, without dropout and with frozen batch-norm statistics: what the released
+        code does to every distilled network (method.md, D6).
+    """
+
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 0.003
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    optimizer: str = "sgd"
+    selection: str = "best_val"
+    patience: int = 0
+    train_mode: bool = True
+
+    def __post_init__(self):
+        for name, choices in (("optimizer", ("sgd", "adam", "adamw")), ("selection", ("best_val", "last_epoch"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(
+                f"epochs must be at least 1 and batch_size at least 2, got {self.epochs}, {self.batch_size}"
+            )
+
+    def as_dict(self) -> dict:
+        return asdict(self)
