@@ -125,7 +125,7 @@ def test_an_interrupted_training_stores_nothing_but_keeps_finished_guides(
         raise KeyboardInterrupt
 
     if not first_epoch_done:
-        monkeypatch.setattr(training, "_one_epoch", stop)
+        monkeypatch.setattr(loop, "_one_epoch", stop)
     with pytest.raises(KeyboardInterrupt):
         experiment.run("kd", on_epoch=stop)
     assert stored(home) == {teacher}
