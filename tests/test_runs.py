@@ -11,14 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
-from cdgkd_utils import training
 from cdgkd_utils.config import PROFILES, Params
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.experiments import runs
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, table_recipes
 from cdgkd_utils.experiments.runs import Experiment, RunError, read_run, run_key
 from cdgkd_utils.experiments.study import Study
-from cdgkd_utils.training import predict
+from cdgkd_utils.training import loop, predict
 
 SMOKE = Params(profile="smoke")
 FILES = {"spec.json", "epochs.csv", "outputs.npz", "weights.safetensors", "result.json"}
