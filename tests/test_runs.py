@@ -17,7 +17,7 @@ from cdgkd_utils.experiments import runs
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, table_recipes
 from cdgkd_utils.experiments.runs import Experiment, RunError, read_run, run_key
 from cdgkd_utils.experiments.study import Study
-from cdgkd_utils.training import loop, predict
+from cdgkd_utils.training import TrainSettings, loop, predict
 
 SMOKE = Params(profile="smoke")
 FILES = {"spec.json", "epochs.csv", "outputs.npz", "weights.safetensors", "result.json"}
@@ -268,7 +268,7 @@ def test_the_key_changes_with_how_long_the_network_or_a_guide_is_trained(name):
     assert (key("ce", scale=longer) != key("ce")) == (name != "teacher_epochs")  # a student without guides
 
 
-@pytest.mark.parametrize("field", [f.name for f in fields(training.TrainSettings)])
+@pytest.mark.parametrize("field", [f.name for f in fields(TrainSettings)])
 def test_the_key_changes_with_each_training_setting(field, monkeypatch):
     before = key("ce")
     value = {"optimizer": "adamw", "selection": "last_epoch"}.get(field, 77)
@@ -321,7 +321,7 @@ def trainings(monkeypatch):
         listener = Listener(loss)
         start = {name: value.clone() for name, value in model.state_dict().items()}
         seen.append(SimpleNamespace(loss=loss, start=start, listener=listener, settings=settings))
-        return training.fit(model, inputs, listener, settings, **options)
+        return loop.fit(model, inputs, listener, settings, **options)
 
     monkeypatch.setattr(runs, "fit", spy)
     return seen
