@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     twin.add_argument("--seed", type=int, default=0)
     twin.add_argument("--world", choices=WORLDS, default="mixed")
     twin.add_argument("--size", type=int, default=128, help="height of the pictures in pixels, a multiple of 8")
-    twin.add_argument("--raw", action="store_true", help="also the original recordings (BDF)")
+    twin.add_argument("--raw", action="store_true", help="deap only: also the original recordings (BDF)")
     twin.add_argument("--jobs", type=int, default=1, help="processes; -1 is one per core")
     twin.set_defaults(run=_twin)
     run = commands.add_parser(
@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     default = Params()
     run.add_argument("--dataset", choices=DATASETS, default=default.dataset)
-    run.add_argument("--data-root", default=default.data_root, help="folder of the files, for --dataset deap or mahnob")
+    run.add_argument(
+        "--data-root", default=default.data_root, help="folder of the files, for --dataset deap, deap_raw or mahnob"
+    )
     run.add_argument(
         "--target", choices=TARGETS, default=default.target, help="shown in 01 to 04; the tables have both"
     )
@@ -101,11 +103,13 @@ def _twin(args: argparse.Namespace) -> None:
         settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, **design)
         write_deap(settings, args.out, seconds=args.seconds, raw=args.raw, **options)
     else:
+        if args.raw:
+            raise ValueError("--raw: a folder in MAHNOB-HCI's layout always holds recordings (BDF); leave --raw out")
         settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, n_windows=0, **design)
         write_mahnob(settings, args.out, max_seconds=args.seconds or None, **options)
+    ways = f"dataset='{args.layout}'" + (" or 'deap_raw'" if args.raw else "")
     sys.stdout.write(
-        f"{args.out}: synthetic data in the layout of {args.layout}; "
-        f"read it with dataset='{args.layout}', data_root='{args.out}'\n"
+        f"{args.out}: synthetic data in the layout of {args.layout}; read it with {ways}, data_root='{args.out}'\n"
     )
 
 

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 
-DATASETS = ("twin", "twin_mahnob", "deap", "mahnob")
+DATASETS = ("twin", "twin_mahnob", "deap", "deap_raw", "mahnob")
 CROPS = ("centre", "face")
+FAMILIES = ("auto", "compact", "reference")
+PROTOCOLS = ("trial+subject", "trial", "subject", "loso", "stimulus", "window")
 TARGETS = ("valence", "arousal")
 WORLDS = ("mixed", "shared_view", "same_feeling", "eeg_rich", "complementary")
 
@@ -39,6 +41,10 @@ class Profile:
         Repetitions; each redraws the split (and, on the twin, the people) from ``seed + repeat``.
     umap_points : int
         Largest number of windows that UMAP embeds.
+    family : {"compact", "reference"}
+        Networks where ``Params.family`` is "auto".
+    tuning_budget : int
+        Settings tried per method and chosen on validation; 1 takes the declared one.
     """
 
     name: str
@@ -51,6 +57,8 @@ class Profile:
     n_folds: int
     n_repeats: int
     umap_points: int
+    family: str = "compact"
+    tuning_budget: int = 1
 
 
 PROFILES = {
@@ -59,7 +67,7 @@ PROFILES = {
         Profile("smoke", 6, 10, 2, 2, 2, 6, 2, 1, 100),
         Profile("quick", 22, 40, 3, 16, 16, 5, 3, 1, 600),
         Profile("bench", 22, 40, 4, 20, 16, 6, 3, 8, 1000),
-        Profile("paper", 22, 40, 15, 20, 16, 6, 3, 5, 4000),
+        Profile("paper", 22, 40, 15, 100, 100, 20, 3, 5, 4000, "reference", 3),
     )
 }
 
@@ -70,8 +78,9 @@ class Params:
 
     Attributes
     ----------
-    dataset : {"twin", "twin_mahnob", "deap", "mahnob"}
-        The twins (in DEAP's or MAHNOB-HCI's design) need no files; the others read the tree at `data_root`.
+    dataset : {"twin", "twin_mahnob", "deap", "deap_raw", "mahnob"}
+        The twins (in DEAP's or MAHNOB-HCI's design) need no files; the others read the tree at `data_root`,
+        ``deap_raw`` DEAP's original recordings instead of its preprocessed release.
     data_root : str
         Folder of the real data set.
     target : {"valence", "arousal"}
@@ -84,6 +93,13 @@ class Params:
         Visual features: ``hog``, ``mediapipe`` or ``timm:<model>``.
     crop : {"centre", "face"}
         Part of a frame that is described, on files.
+    family : {"auto", "compact", "reference"}
+        Networks: small stand-ins, or the paper's own; "auto" follows the profile.
+    protocol : str
+        What a fold holds out. ``trial+subject`` tests unseen trials of known people and unseen people at once;
+        the others are those of :mod:`.data.splits.protocols`.
+    allow_leak : bool
+        Admits the leaky protocol ``window``, whose results are all labelled LEAKY.
     """
 
     dataset: str = "twin"
@@ -94,6 +110,9 @@ class Params:
     world: str = "mixed"
     extractor: str = "hog"
     crop: str = "centre"
+    family: str = "auto"
+    protocol: str = "trial+subject"
+    allow_leak: bool = False
 
     def __post_init__(self):
         for f in fields(self):
@@ -108,6 +127,8 @@ class Params:
             ("profile", tuple(PROFILES)),
             ("world", WORLDS),
             ("crop", CROPS),
+            ("family", FAMILIES),
+            ("protocol", PROTOCOLS),
         ):
             if getattr(self, name) not in choices:
                 raise ParameterError(
@@ -115,9 +136,14 @@ class Params:
                 )
         if self.seed < 0:
             raise ParameterError(f"parameter seed: expected 0 or more, got {self.seed}")
+        if self.protocol == "window" and not self.allow_leak:
+            raise ParameterError(
+                "parameter protocol: 'window' puts windows of one trial into train and test; choose another, or set "
+                "allow_leak=True to demonstrate it: every result is then labelled LEAKY"
+            )
         if self.is_twin and self.data_root:
             raise ParameterError(
-                "parameter data_root: only dataset='deap' and 'mahnob' read files; set one, or data_root=''"
+                "parameter data_root: only dataset='deap', 'deap_raw' and 'mahnob' read files; set one, or data_root=''"
             )
 
     @classmethod
@@ -163,13 +189,18 @@ class Params:
         """The profile's numbers."""
         return PROFILES[self.profile]
 
+    @property
+    def model_family(self) -> str:
+        """``compact`` or ``reference``."""
+        return self.scale.family if self.family == "auto" else self.family
+
     def as_dict(self) -> dict:
         return asdict(self)
 
     def overview(self) -> dict[str, str]:
         """Configuration and versions, as every notebook shows them."""
         versions = {name: metadata.version(name) for name in ("torch", "numpy", "mne", "scikit-learn")}
-        chosen = {name: str(value) for name, value in asdict(self).items() if name != "data_root"}
+        chosen = {name: str(value) for name, value in asdict(self).items() if name not in ("data_root", "allow_leak")}
         return chosen | {"python": platform.python_version()} | versions
 
 

@@ -1,10 +1,12 @@
 """The cache of prepared windows: built once, complete or absent, never silently wrong."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from functools import partial
 from pathlib import Path
 
@@ -48,9 +50,10 @@ class Builder:
 
 
 def assert_same(found, wanted):
-    for name in ("eeg", "video", "frame_mask"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
-        assert getattr(found, name).dtype == getattr(wanted, name).dtype
+    """What is stored are the wanted numbers as the nearest float16."""
+    for name, dtype in (("eeg", np.float16), ("video", np.float16), ("frame_mask", bool)):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name).astype(dtype))
+        assert getattr(found, name).dtype == dtype
     pd.testing.assert_frame_equal(found.index, wanted.index, check_exact=True)
     if wanted.truth is None:
         assert found.truth is None
@@ -339,3 +342,75 @@ def test_part_without_windows_changes_nothing(tmp_path):
 
 def test_tables_survive_to_the_last_bit(tmp_path):
     assert_same(prepared(SETTINGS, partial(make_windows, 300), tmp_path), make_windows(300))
+
+
+def interrupted(root, **changed):
+    """The folder of an interrupted preparation under other settings, with one finished part."""
+    with pytest.raises(KeyboardInterrupt):
+        prepared({**SETTINGS, **changed}, logged_parts(root / "log", 2, s02=KeyboardInterrupt()), root)
+    return max(root.glob("prepared/*.parts"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def age(folder, days, among=lambda path: True):
+    """Make it look as if nothing had happened since."""
+    then = time.time() - days * 86400
+    for path in [*folder.rglob("*"), folder]:
+        if among(path):
+            os.utime(path, (then, then))
+
+
+def test_parts_of_other_keys_are_removed_when_they_are_dead_and_kept_while_they_live(tmp_path):
+    dead, young, living = (interrupted(tmp_path, code=code) for code in ("old", "new", "of another program"))
+    assert len({dead, young, living}) == 3
+    age(dead, 8)
+    age(young, 6)
+    age(living, 30, among=lambda path: path.parent != living)  # its newest part has just been stored
+    done = prepared({**SETTINGS, "code": "newest"}, make_windows, tmp_path)
+    assert folders(tmp_path) == sorted([young.name, living.name, done.meta["key"]])
+    age(young, 8)
+    assert prepared({**SETTINGS, "code": "newest"}, make_windows, tmp_path).meta == done.meta
+    assert young.name in folders(tmp_path)  # who only reads does not tidy up
+    (tmp_path / "log").unlink()
+    prepared({**SETTINGS, "code": "of another program"}, logged_parts(tmp_path / "log", 2), tmp_path)
+    assert (tmp_path / "log").read_text().split() == ["2"]  # what was kept is of use
+
+
+def test_own_parts_are_used_however_old_they_are(tmp_path):
+    age(interrupted(tmp_path), 400)
+    (tmp_path / "log").unlink()
+    prepared(SETTINGS, logged_parts(tmp_path / "log", 2), tmp_path)
+    assert (tmp_path / "log").read_text().split() == ["2"]
+
+
+def test_who_comes_back_to_old_parts_shows_life_before_others_tidy_up(tmp_path):
+    mine = interrupted(tmp_path)
+    age(mine, 400)
+
+    def build_while_another_tidies_up():
+        prepared({**SETTINGS, "code": "other"}, make_windows, tmp_path)
+        assert mine.name in folders(tmp_path)
+        return make_windows(n=2, seed=2)
+
+    parts = logged_parts(tmp_path / "log", 1) | {"s02": build_while_another_tidies_up}
+    assert len(prepared(SETTINGS, parts, tmp_path)) == 3
+
+
+def test_parts_that_cannot_be_removed_are_left(tmp_path, monkeypatch):
+    dead = interrupted(tmp_path, code="old")
+    age(dead, 8)
+    real = cache.shutil.rmtree
+
+    def refuse(path, *args, **options):
+        if path == dead:
+            raise PermissionError("planted")
+        real(path, *args, **options)
+
+    monkeypatch.setattr(cache.shutil, "rmtree", refuse)
+    found = prepared(SETTINGS, make_windows, tmp_path)
+    assert folders(tmp_path) == sorted([dead.name, found.meta["key"]])
+
+
+def test_a_full_size_subject_takes_a_32nd_of_less_than_1200_mb(tmp_path):
+    found = prepared(SETTINGS, partial(make_windows, 600, truth=False), tmp_path)
+    size = sum(path.stat().st_size for path in (tmp_path / "prepared" / found.meta["key"]).iterdir())
+    assert 32 * size < 1.2e9

@@ -45,7 +45,7 @@ def test_twin_command_writes_the_other_layout(tmp_path, monkeypatch):
     direct = prepare_subject(replace(twin_settings(params), n_trials=1, n_windows=1), 1)
     assert np.corrcoef(windows.eeg.ravel(), direct.eeg.ravel())[0, 1] > 0.9999
     frames, mask, _ = window_frames(params, windows, 0, size=64)
-    np.testing.assert_allclose(hog768(frames), windows.video[0], atol=1e-6)
+    np.testing.assert_allclose(hog768(frames), windows.video[0], atol=5e-4)  # stored in half precision
     assert mask.all()
 
 
@@ -55,6 +55,7 @@ def test_twin_command_writes_the_other_layout(tmp_path, monkeypatch):
         (["twin", "--layout", "amigos", "--out", "x"], "'amigos'"),
         (["twin", "--layout", "mahnob", "--out", "x", "--subjects", "31"], "n_subjects"),
         (["twin", "--layout", "mahnob", "--out", "x", "--seconds", "7"], "max_seconds"),
+        (["twin", "--layout", "mahnob", "--out", "x", "--raw"], "leave --raw out"),
         (["twin"], "--out"),
         (["twins", "--out", "x"], "'twins'"),
         ([], "command"),

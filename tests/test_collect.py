@@ -51,7 +51,7 @@ EXPECTED = {
 def write_run(folder, *, name="ce", table=1, target="valence", fold=0, posterior=True):
     subject, trial, labels, logits, truth = (np.array(column) for column in zip(*WINDOWS, strict=True))
     folder.mkdir(parents=True)
-    spec = {"recipe": {"name": name, "table": table}, "target": target, "fold": fold, "seed": 0}
+    spec = {"recipe": {"name": name, "row": "", "table": table}, "target": target, "fold": fold, "seed": 0}
     (folder / "spec.json").write_text(json.dumps(spec))
     np.savez(
         folder / "outputs.npz",

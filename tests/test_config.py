@@ -17,6 +17,9 @@ DEFAULTS = {
     "world": "mixed",
     "extractor": "hog",
     "crop": "centre",
+    "family": "auto",
+    "protocol": "trial+subject",
+    "allow_leak": False,
 }
 
 
@@ -32,6 +35,9 @@ def test_each_data_set_knows_its_design_and_whether_it_is_generated(dataset, is_
 def test_defaults_and_scale():
     assert Params().as_dict() == DEFAULTS
     assert Params(profile="smoke").scale is PROFILES["smoke"]
+    assert Params(protocol="window", allow_leak=True).protocol == "window"
+    assert Params().model_family == "compact" and Params(profile="paper").model_family == "reference"
+    assert Params(profile="paper", family="compact").model_family == "compact"
     assert Params(dataset="deap", data_root="somewhere").data_root == "somewhere"
 
 
@@ -54,6 +60,10 @@ def test_defaults_and_scale():
         ("target", ["valence"], "expected str, got list"),
         ("profile", "quik", "expected one of smoke, quick, bench, paper, got 'quik'"),
         ("world", "flat", "expected one of mixed, "),
+        ("family", "tiny", "expected one of auto, compact, reference, got 'tiny'"),
+        ("protocol", "kfold", "expected one of trial+subject, trial, subject, loso, stimulus, window, got 'kfold'"),
+        ("protocol", "window", "set allow_leak=True"),
+        ("allow_leak", 1, "expected bool, got int"),
     ],
 )
 def test_each_wrong_value_is_one_line_that_names_the_parameter(name, value, said):
@@ -82,7 +92,7 @@ def test_from_notebook_sees_parameters_and_nothing_else():
 @pytest.mark.parametrize("name", ["sed", "Seed", "data_rot", "epochs"])
 def test_from_notebook_takes_no_misspelt_name_for_a_default(name):
     with pytest.raises(
-        ParameterError, match=f"unknown notebook parameter {name}; known: crop, data_root, dataset, "
+        ParameterError, match=f"unknown notebook parameter {name}; known: allow_leak, crop, data_root, dataset, "
     ) as caught:
         Params.from_notebook(notebook_globals(**DEFAULTS, **{name: 1}))
     assert "\n" not in str(caught.value)

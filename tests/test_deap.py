@@ -5,6 +5,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -173,7 +174,30 @@ FAULTS = {
         lambda root: edit_csv(root, "Arousal", 1.234),
         r"Arousal of participant 1, Experiment_id 2 .*s01\.dat",
     ),
-    "blank rating": (lambda root: edit_csv(root, "Liking", ""), r"Liking of participant 1, Experiment_id 2 is nan"),
+    "blank rating": (lambda root: edit_csv(root, "Liking", ""), r"Liking of participant 1 leaves 1\.\.9 or is blank"),
+    "rating 12": (lambda root: edit_csv(root, "Arousal", 12), r"Arousal of participant 1 leaves 1\.\.9"),
+    "rating 12 in both": (
+        lambda root: [
+            edit_csv(root, "Arousal", 12),
+            rewrite_dat(root, lambda d, y: (d, np.where(np.indices(y.shape).sum(0) == 2, 12, y))),
+        ],
+        r"ratings\.csv: Arousal of participant 1 leaves 1\.\.9",
+    ),
+    "folder for a table": (lambda root: [(root / CSV).unlink(), (root / CSV).mkdir()], r"ratings\.csv: cannot be read"),
+    "folder for a dat": (lambda root: [(root / DAT).unlink(), (root / DAT).mkdir()], r"s01\.dat: cannot be read"),
+    "link to itself": (lambda root: [(root / DAT).unlink(), (root / DAT).symlink_to(root / DAT)], r"s01\.dat: cannot"),
+    "dat of another subject": (
+        lambda root: shutil.copy(root / "data_preprocessed_python/s02.dat", root / DAT),
+        "but s01",
+    ),
+    "dat at 256 Hz": (
+        lambda root: rewrite_dat(root, lambda d, y: (np.tile(d, 6), y)),
+        r"s01\.dat: 'data' has shape \(4, 40, 8448\), expected .* 8064",
+    ),
+    "pickle that runs": (
+        lambda root: (root / DAT).write_bytes(b"cos\nsystem\n(S'touch x'\ntR."),
+        r"refers to os\.system",
+    ),
     "truncated dat": (lambda root: cut(root / DAT, 100_000), r"s01\.dat: not a readable DEAP file"),
     "empty dat": (lambda root: cut(root / DAT, 0), r"s01\.dat: not a readable DEAP file"),
     "other dat": (lambda root: (root / DAT).write_bytes(pickle.dumps([1], 2)), r"s01\.dat: holds no dict"),
@@ -194,7 +218,18 @@ FAULTS = {
     "clip without frames": (lambda root: cut(root / CLIP, 6000), r"s01_trial01\.avi: "),
     "other mark": (lambda root: (root / "SYNTHETIC").write_text("yes"), r"SYNTHETIC: expected JSON"),
     "no truth": (lambda root: (root / "truth.csv").unlink(), r"truth\.csv: missing"),
-    "short truth": (lambda root: cut(root / "truth.csv", 1000), r"truth\.csv: expected one row for each trial"),
+    "short truth": (lambda root: cut(root / "truth.csv", 1000), r"truth\.csv: column .* no numbers"),
+    "truth of some trials": (
+        lambda root: pd.read_csv(root / "truth.csv").iloc[:-1].to_csv(root / "truth.csv", index=False),
+        r"truth\.csv: expected one row for each trial",
+    ),
+    "words for truth": (
+        lambda root: (
+            pd.read_csv(root / "truth.csv").astype({"trial": str}).assign(trial="one").to_csv(root / "truth.csv")
+        ),
+        r"truth\.csv: column trial has values that are no numbers",
+    ),
+    "deep mark": (lambda root: (root / "SYNTHETIC").write_text("[" * 100_000), r"SYNTHETIC: expected JSON"),
     "no clips": (lambda root: [clip.unlink() for clip in root.rglob("*.avi")], r"not one window"),
 }
 
@@ -208,6 +243,53 @@ def test_wrong_input_is_one_clear_error_and_leaves_no_cache(fault, tree, tmp_pat
         load_windows(Params(dataset="deap", data_root=str(tree), profile="smoke"), n_jobs=1)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("home/**/*"))
+
+
+UNUSABLE = {
+    "flat": (lambda eeg: np.full_like(eeg, 3.0), "flat for 4 s"),
+    "flat in one window": (lambda eeg: np.where(np.arange(eeg.size) >= 384 + 512, 0.0, eeg), "flat for 4 s"),
+    "beyond the amplifier": (lambda eeg: np.where(np.arange(eeg.size) == 500, 1e300, eeg), "60 mV"),
+}
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_a_trial_with_an_unusable_channel_is_left_out_by_name(fault, tree, from_disk, tmp_path, monkeypatch):
+    monkeypatch.setenv("CDGKD_HOME", str(tmp_path / "home"))
+    change, said = UNUSABLE[fault]
+
+    def plant(data, labels):
+        data = np.array(data)
+        data[2, 2] = change(data[2, 2])  # F3, in the 28
+        data[1, 18] = 0.0  # Fz, which no window holds
+        data[0, 39] = 0.0  # temperature
+        return data, labels
+
+    rewrite_dat(tree, plant)
+    windows = load_windows(Params(dataset="deap", data_root=str(tree), profile="smoke"), n_jobs=1)
+    ((subject, trial, reason),) = windows.meta["excluded"]
+    assert (subject, trial) == (1, 3) and reason.startswith("data_preprocessed_python/s01.dat: trial 3: channel F3 ")
+    assert said in reason
+    kept = ~((from_disk.index["subject"] == 1) & (from_disk.index["trial"] == 3)).to_numpy()
+    np.testing.assert_array_equal(windows.index["trial"], from_disk.index["trial"][kept])
+    np.testing.assert_allclose(windows.eeg, from_disk.eeg[kept], rtol=1e-3)
+    with pytest.raises(DataError, match=r"s01\.dat: trial 3: channel F3"):
+        list(read_deap(tree))
+
+
+def test_a_clip_that_ends_early_costs_its_windows_by_name(tree):
+    with av.open(str(tree / CLIP)) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(str(tree / CLIP), "w", format="avi") as container:
+        stream = container.add_stream("libx264", rate=50, options={"preset": "ultrafast", "threads": "1"})
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        for picture in pictures[:150]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    trial = plan_subject(SETTINGS, 1).presentation.tolist().index(1) + 1
+    found = prepare_tree(open_tree(tree))
+    ((*which, reason),) = found.meta["excluded"]
+    assert which == [1, trial] and reason.startswith("s01_trial01.avi: no frame with a face in window 1, left out")
+    assert found.meta["dropped"] == 1 and len(found) == 15
 
 
 def test_data_root_must_be_given():
@@ -232,6 +314,8 @@ def test_load_windows_reads_once(tree, tmp_path, monkeypatch):
         ("twin/generator.py", load.TWIN_SOURCES),
         ("deap/reader.py", load.DEAP_SOURCES),
         ("windows.py", load.DEAP_SOURCES),
+        ("deap/raw.py", load.DEAP_RAW_SOURCES),
+        ("windows.py", load.DEAP_RAW_SOURCES),
         ("mahnob/reader.py", load.MAHNOB_SOURCES),
         ("windows.py", load.MAHNOB_SOURCES),
     ],

@@ -17,7 +17,8 @@ from cdgkd_utils.data.deap.raw import open_raw_tree, read_deap_raw
 from cdgkd_utils.data.deap.raw_signal import EOG, agreement
 from cdgkd_utils.data.deap.raw_writer import TWENTE_EEG, trigger_words, write_raw
 from cdgkd_utils.data.errors import DataError
-from cdgkd_utils.data.files.bdf import open_bdf, write_bdf
+from cdgkd_utils.data.files.bdf import open_bdf
+from cdgkd_utils.data.files.bdf_writer import write_bdf
 from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, synthesise_eeg, synthesise_peripheral
 from cdgkd_utils.data.types import Trial
 
@@ -307,7 +308,10 @@ FAULTS = {
     "rate": (partial(bdf_again, sfreq=256), r"s01\.bdf: sampled at 256 Hz, expected 512"),
     "renamed": (partial(bdf_again, labels=[*HALF, *EOG], signals={"CZ": sines(9, 9)}), r"s01\.bdf: no channel Cz"),
     "no eyes": (partial(bdf_again, labels=DEAP_EEG), r"s01\.bdf: no channel EXG1, EXG2, EXG3, EXG4"),
-    "flat": (partial(bdf_again, signals={"Pz": np.full(7168, 7.0)}), r"s01\.bdf: channel Pz is flat from 3\.0 s"),
+    "flat": (
+        partial(bdf_again, signals={"Pz": np.full(7168, 7.0)}),
+        r"s01\.bdf: channel Pz is flat for 4 s or longer .* at 6\.0 s",
+    ),
     "no status": (partial(bdf_again, status_labels=("Trigger",)), r"s01\.bdf: no trigger channel"),
     "no triggers": (partial(bdf_again, code=lambda s: 0 * s), r"s01\.bdf: 0 stimuli .* has 1 trials"),
     "too many": (partial(bdf_again, code=lambda s: s * (np.arange(7168) % 99 > 0)), r"s01\.bdf: 2\d stimuli"),

@@ -17,7 +17,7 @@ from cdgkd_utils.data.doctor import mahnob as doctor_mahnob
 from cdgkd_utils.data.doctor import report as doctor_report
 from cdgkd_utils.data.doctor.diagnose import diagnose
 from cdgkd_utils.data.errors import DataError
-from cdgkd_utils.data.files.bdf import write_bdf
+from cdgkd_utils.data.files.bdf_writer import write_bdf
 
 N_TRIALS = 10
 
@@ -186,7 +186,7 @@ def test_what_the_doctor_calls_a_blocker_stops_the_reader(deap):
 def test_ratings_that_disagree_with_the_labels(deap):
     path = deap / "metadata_csv/participant_ratings.csv"
     table = pd.read_csv(path)
-    table.loc[3, "Arousal"] = 10 - table.loc[3, "Arousal"] + 0.5
+    table.loc[3, "Arousal"] += 0.5 if table.loc[3, "Arousal"] < 5 else -0.5
     table.to_csv(path, index=False)
     report = diagnose(deap)
     assert report.subjects["trials"].tolist() == [0, 10, 10]
@@ -202,8 +202,9 @@ def test_flat_channels_and_short_or_odd_clips_are_noted(deap):
     write_dat(deap / "data_preprocessed_python/s01.dat", data, labels)
     (deap / "face_video/s01/s01_trial01.avi").write_bytes(clip(100, 25))
     report = diagnose(deap)
-    assert report.usable
-    assert "subject 1, trial 7: channel F3 is flat" in report.notes
+    assert report.usable and report.subjects["trials"].tolist() == [9, 10, 10]
+    ((subject, trial, reason),) = report.excluded.itertuples(index=False, name=None)
+    assert (subject, trial) == (1, 7) and "s01.dat: trial 7: channel F3 is flat" in reason
     assert "s01_trial02.avi: 4 s of 8 s; windows after its end are left out" in report.notes
     assert any(note.startswith("s01_trial01.avi: 25 frames per second") for note in report.notes)
 

@@ -11,7 +11,7 @@ import pytest
 
 from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG
 from cdgkd_utils.data.errors import DataError
-from cdgkd_utils.data.files.bdf import write_bdf
+from cdgkd_utils.data.files.bdf_writer import write_bdf
 from cdgkd_utils.data.mahnob import reader as mahnob
 from cdgkd_utils.data.mahnob.reader import SUBSETS, open_mahnob, trials_of
 
@@ -195,6 +195,17 @@ FAULTS = {
     "no film": ({"xml": lambda t: t.replace('mediaFile="1.avi"', "")}, None, "no mediaFile"),
     "no colour clip": ({"video": 0}, None, "no clips of the colour camera"),
     "two colour clips": ({"xml": lambda t: t.replace('color="0"', 'color="1"')}, None, "2 clips of the colour camera"),
+    "vidRate of another camera": ({"xml": lambda t: t.replace("60.9708", "6.09708")}, None, "61 frames per second by"),
+    "rating of 5000 digits": (
+        {"xml": lambda t: t.replace('feltArsl="4"', f'feltArsl="{"4" * 5000}"')},
+        None,
+        "feltArsl is '444",
+    ),
+    "folder for session.xml": (
+        {},
+        lambda f: [(f / "session.xml").unlink(), (f / "session.xml").mkdir()],
+        "not readable",
+    ),
     "clip of no video": ({}, lambda f: cut(f, "*C1*.avi", 100), "cannot be opened as a video"),
     "clip shorter than its film": ({"video": 300}, None, r"ends after 4\.9 s, but its film lasts 6\.3 s"),
 }
@@ -254,5 +265,5 @@ def test_synthetic_mark_must_be_readable(tmp_path):
     (tmp_path / mahnob.SYNTHETIC_FILE).write_text('{"settings": {"world": "mixed"}}')
     tree = open_mahnob(tmp_path)
     assert tree.name == "synthetic tree in MAHNOB-HCI's layout (world mixed)"
-    with pytest.raises(DataError, match=r"truth\.csv: expected the twin's latents"):
+    with pytest.raises(DataError, match=r"truth\.csv: missing; write the folder again"):
         tree.truth()

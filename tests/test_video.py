@@ -38,7 +38,7 @@ def test_sample_384_meets_frame_0(tmp_path, monkeypatch):
     """Values that name their trial, channel and sample, and frames that name their number."""
     n_trials, n_times = 3, 384 + 2 * 512 + 100
     trial, chan, time = np.ogrid[:n_trials, :40, :n_times]
-    data = trial * 1e6 + chan * 1e4 + time
+    data = trial * 16384.0 + chan * 128 + time / 16  # exact in float32, and each sample another
     labels = np.array([[1.0, 2, 3, 4], [5, 6, 7, 8], [9, 8, 7, 6]])
     for folder in ("data_preprocessed_python", "metadata_csv", "face_video/s07"):
         (tmp_path / folder).mkdir(parents=True)
@@ -55,9 +55,9 @@ def test_sample_384_meets_frame_0(tmp_path, monkeypatch):
         assert (one.subject, one.trial, one.presentation) == (7, row + 1, order[row])
         assert one.video.name == f"s07_trial{order[row]:02d}.avi"
         assert list(one.ratings.values()) == labels[row].tolist() and tuple(one.ratings) == RATINGS
-        expected = row * 1e6 + np.array(CHANNEL_ROWS)[:, None] * 1e4
-        np.testing.assert_array_equal(one.eeg, expected + np.arange(384, n_times))
-        np.testing.assert_array_equal(one.baseline, expected + np.arange(384))
+        expected = row * 16384.0 + np.array(CHANNEL_ROWS)[:, None] * 128
+        np.testing.assert_array_equal(one.eeg, expected + np.arange(384, n_times) / 16)
+        np.testing.assert_array_equal(one.baseline, expected + np.arange(384) / 16)
 
     class Numbers:
         name, size, version = "number", 64, "1"
@@ -77,11 +77,12 @@ def test_sample_384_meets_frame_0(tmp_path, monkeypatch):
     assert found.frame_mask.tolist() == (found.video[..., 0] > 0).tolist()
     assert found.index[["trial", "window"]].to_numpy().tolist() == [[1, 0], [1, 1], [2, 0], [2, 1], [3, 0]]
     assert found.meta["dropped"] == 1
-    assert found.eeg[:2, 0, 0].tolist() == [384, 896]
+    assert (16 * found.eeg[:2, 0, 0]).tolist() == [384, 896]
     flat = windows_from_trials(read_deap(tmp_path), 0, extractor="number", baseline="subtract")
     # The baseline's mean sample is 191.5, in every channel and trial.
     np.testing.assert_array_equal(
-        flat.eeg, np.broadcast_to(np.arange(512) + 192.5, (5, 28, 512)) + 512 * np.array([0, 1, 0, 1, 0])[:, None, None]
+        16 * flat.eeg,
+        np.broadcast_to(np.arange(512) + 192.5, (5, 28, 512)) + 512 * np.array([0, 1, 0, 1, 0])[:, None, None],
     )
 
 

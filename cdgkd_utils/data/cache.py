@@ -17,9 +17,11 @@ from tqdm.auto import tqdm
 from .cache_files import Damaged, join_arrays, load, store, write_meta, write_tables
 from .errors import DataError
 from .files.fingerprint import settings_key
+from .record import preprocessing
 from .types import Windows
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
+ABANDONED_AFTER = 7 * 24 * 3600.0  # s without a sign of life from an interrupted preparation
 Build = Callable[[], Windows]
 Finish = Callable[[pd.DataFrame, list[dict]], Mapping[str, object]]
 
@@ -46,7 +48,8 @@ def prepared(
     Until then finished parts wait in ``root/prepared/<key>.parts``, each complete and with checksums: a
     preparation that was interrupted, even killed, goes on where it stopped. Parts are joined as files, so
     memory does not grow with their number. A :class:`DataError` removes them: its files have to change, and
-    with them the key.
+    with them the key. Whoever prepares removes the parts of other keys in which nothing has happened for a week
+    (a living preparation changes its folder with each subject): code or data have changed, nobody comes back.
 
     Parameters
     ----------
@@ -69,7 +72,8 @@ def prepared(
     Returns
     -------
     Windows
-        The arrays are read-only memory maps; ``meta`` has also ``key``, ``cache_settings`` and
+        The arrays are read-only memory maps, of float16 for EEG and features; ``meta`` has also ``key``,
+        ``cache_settings``, ``preprocessing`` (all parameters, for a reader without this package) and
         ``fingerprint`` (the key, unless `finish` gave one).
     """
     key = settings_key({"layout": LAYOUT_VERSION, **settings})
@@ -82,9 +86,12 @@ def prepared(
             warnings.warn(f"{damage}; moved to {aside.name}, preparing the windows again", stacklevel=2)
     parts = {"all": parts} if callable(parts) else parts
     waiting = folder.with_name(f"{key}.parts")
+    extra = {"key": key, "cache_settings": dict(settings), "preprocessing": preprocessing(settings)}
     try:
+        _show_life(waiting)
+        _remove_abandoned(waiting)
         _build(parts, waiting, key, n_jobs, description)
-        _join(list(parts), waiting, folder, finish, {"key": key, "cache_settings": dict(settings)})
+        _join(list(parts), waiting, folder, finish, extra)
     except (FileNotFoundError, Damaged):
         if not folder.is_dir():
             raise
@@ -98,6 +105,24 @@ def prepared(
                 empty.rmdir()
     shutil.rmtree(waiting, ignore_errors=True)
     return load(folder, key, verify=False)
+
+
+def _show_life(waiting: Path) -> None:
+    waiting.mkdir(parents=True, exist_ok=True)
+    os.utime(waiting)
+
+
+def _remove_abandoned(mine: Path) -> None:
+    """Remove what interrupted preparations under other keys left, unless there is a sign of life.
+
+    No lock: locks and process numbers say little about a folder that several machines share.
+    """
+    now = mine.stat().st_mtime  # by the clock of the disk, not of this machine
+    for waiting in mine.parent.glob("*.parts"):
+        with contextlib.suppress(OSError):  # another process removes or finishes it at this moment
+            last = max(path.stat().st_mtime for path in (waiting, *waiting.iterdir()))
+            if waiting != mine and now - last > ABANDONED_AFTER:
+                shutil.rmtree(waiting)
 
 
 def _build(parts: Mapping[str, Build], waiting: Path, key: str, n_jobs: int, description: str) -> None:

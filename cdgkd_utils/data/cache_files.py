@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, WINDOW_SAMPLES
+from .half import half_eeg, half_video
 from .types import Windows
 
 _BLOCK = 1 << 20  # bytes: what is summed and written is still in the processor's cache
 ARRAYS = {
-    "eeg": (np.dtype(np.float32), (len(CHANNELS), WINDOW_SAMPLES)),
-    "video": (np.dtype(np.float32), (N_FRAMES, N_VIDEO_FEATURES)),
+    "eeg": (np.dtype(np.float16), (len(CHANNELS), WINDOW_SAMPLES)),
+    "video": (np.dtype(np.float16), (N_FRAMES, N_VIDEO_FEATURES)),
     "mask": (np.dtype(np.bool_), (N_FRAMES,)),
 }
 
@@ -49,7 +50,7 @@ class Damaged(Exception):
 
 
 def store(windows: Windows, folder: Path, meta: Mapping[str, object]) -> None:
-    """Write windows into an empty folder.
+    """Write windows into an empty folder; EEG and features become float16 (see :mod:`.half`).
 
     Parameters
     ----------
@@ -62,15 +63,20 @@ def store(windows: Windows, folder: Path, meta: Mapping[str, object]) -> None:
     ------
     ValueError
         An array has another type or shape than windows have.
+    DataError
+        A number does not fit into float16; named by channel or frame, subject, trial and window.
     """
-    for name, array in zip(ARRAYS, (windows.eeg, windows.video, windows.frame_mask), strict=True):
+    given = {"eeg": windows.eeg, "video": windows.video, "mask": windows.frame_mask}
+    for name, array in given.items():
         dtype, tail = ARRAYS[name]
-        if array.dtype != dtype or array.shape != (len(windows), *tail):
-            raise ValueError(
-                f"prepared windows: {name} is {array.dtype} {array.shape}, expected {dtype} {(len(windows), *tail)}"
-            )
+        admitted = (dtype,) if name == "mask" else (np.dtype(np.float32), dtype)
+        if array.dtype not in admitted or array.shape != (len(windows), *tail):
+            expected = f"{' or '.join(map(str, admitted))} {(len(windows), *tail)}"
+            raise ValueError(f"prepared windows: {name} is {array.dtype} {array.shape}, expected {expected}")
+    given["eeg"] = half_eeg(windows.eeg, windows.index)
+    given["video"] = half_video(windows.video, windows.index)
     sums = {}
-    for name, array in zip(ARRAYS, (windows.eeg, windows.video, windows.frame_mask), strict=True):
+    for name, array in given.items():
         with _array_file(folder, name, len(array), sums) as file:
             raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
             for first in range(0, len(raw), _BLOCK):

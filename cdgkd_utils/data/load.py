@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,31 +14,38 @@ import pandas as pd
 
 from ..config import Params, home
 from .cache import Build, prepared
+from .deap import raw as deap_raw
 from .deap import reader as deap
-from .deap.reader import TRUTH_FILE, DeapTree, open_tree
+from .deap.raw import RawTree, open_raw_tree
+from .deap.reader import DeapTree, open_tree
 from .errors import DataError
 from .extractors import extractor as open_extractor
 from .extractors.mediapipe_faces import engine_version
 from .files.fingerprint import files_digest
+from .files.mark import TRUTH_FILE
 from .mahnob import reader as mahnob
 from .mahnob.reader import MahnobTree, open_mahnob
 from .twin.generator import TwinSettings, prepare_subject
 from .types import Windows
 from .windows import windows_from_trials
 
-Tree = DeapTree | MahnobTree
+Tree = DeapTree | RawTree | MahnobTree
+_READERS = {DeapTree: deap.trials_of, RawTree: deap_raw.trials_of, MahnobTree: mahnob.trials_of}
 # Sources of this folder whose change makes stored windows stale.
 # Those of an extractor are in its version, so that work on one leaves the windows of the others as they are.
 _SHARED = ("constants.py", "types.py", "extractors/hog768.py", "files/filtering.py")
+_FILES = ("files/video.py", "files/mark.py", "files/tables.py", "files/signal_checks.py")
 TWIN_SOURCES = (*_SHARED, "mahnob/session_xml.py", "twin/*.py")
 DEAP_SOURCES = (
-    *_SHARED,
-    *("extractors/face_crop.py", "files/video.py", "windows.py", "deap/reader.py", "deap/dat_file.py"),
+    *(*_SHARED, *_FILES),
+    *("extractors/face_crop.py", "windows.py", "deap/reader.py", "deap/ratings.py", "deap/dat_file.py"),
 )
+DEAP_RAW_SOURCES = (*DEAP_SOURCES, "files/bdf.py", "deap/raw.py", "deap/raw_signal.py")
 MAHNOB_SOURCES = (
     *DEAP_SOURCES,
     *("files/bdf.py", *(f"mahnob/{name}.py" for name in ("reader", "recording", "session", "session_xml"))),
 )
+SOURCES = {"deap": DEAP_SOURCES, "deap_raw": DEAP_RAW_SOURCES, "mahnob": MAHNOB_SOURCES}
 
 
 def twin_settings(params: Params, repeat: int = 0) -> TwinSettings:
@@ -89,8 +97,8 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
         return prepared(key, parts, home(), n_jobs=n_jobs, description="twin")
     tree = check_root(params)
     choices = {"n_windows": params.scale.n_windows, "extractor": extractor, "baseline": "none", "crop": crop}
-    fingerprint = files_digest(tree.root, tree.files())
-    code = _code(DEAP_SOURCES if params.dataset == "deap" else MAHNOB_SOURCES)
+    fingerprint = _fingerprint(tree)
+    code = _code(SOURCES[params.dataset])
     key = {"dataset": params.dataset, "fingerprint": fingerprint, "settings": choices, "code": code}
     return prepared(
         key | _seeing(extractor, crop),
@@ -117,6 +125,8 @@ def check_root(params: Params) -> Tree:
         )
     if params.dataset == "deap":
         return open_tree(params.data_root)
+    if params.dataset == "deap_raw":
+        return open_raw_tree(params.data_root, with_video=True)
     tree = open_mahnob(params.data_root)
     if not tree.usable:
         reason = next((found.reason for found in tree.sessions if found.kind == "S"), "no emotional clip")
@@ -162,15 +172,15 @@ def prepare_tree(
 
     Parameters
     ----------
-    tree : DeapTree or MahnobTree
+    tree : DeapTree, RawTree or MahnobTree
     n_windows, extractor, baseline, crop
         As in :func:`~cdgkd_utils.data.windows.windows_from_trials`.
 
     Returns
     -------
     Windows
-        ``truth`` is filled for a folder that the twin wrote. Recordings of MAHNOB-HCI whose signals turn out
-        unusable are left out; ``meta["excluded"]`` says which and why.
+        ``truth`` is filled for a folder that the twin wrote. Trials whose signals turn out unusable, and windows
+        without any face, are left out; ``meta["excluded"]`` says which and why: (subject, trial, reason).
     """
     choices = {"n_windows": n_windows, "extractor": extractor, "baseline": baseline, "crop": crop}
     parts = [build() for build in tree_parts(tree, **choices).values()]
@@ -188,12 +198,10 @@ def prepare_tree(
 
 def _subject(tree: Tree, subject: int, options: dict[str, object]) -> Windows:
     excluded: list[tuple[int, str]] = []
-    if isinstance(tree, MahnobTree):
-        trials = mahnob.trials_of(tree, [subject], excluded=excluded)
-    else:
-        trials = deap.trials_of(tree, [subject])
-    windows = windows_from_trials(trials, **options)
-    windows.meta["excluded"] = excluded
+    windows = windows_from_trials(_READERS[type(tree)](tree, [subject], excluded=excluded), **options)
+    here = f"{tree.root}{os.sep}"  # what is stored names files inside the folder, not where it lies
+    left_out = [(subject, trial, reason.replace(here, "")) for trial, reason in excluded]
+    windows.meta["excluded"] = [*left_out, *windows.meta["excluded"]]
     truth = tree.truth()
     if truth is not None:
         keys = ["subject", "trial"]
@@ -201,6 +209,15 @@ def _subject(tree: Tree, subject: int, options: dict[str, object]) -> Windows:
         if len(windows.truth) != len(windows) or windows.truth.isna().to_numpy().any():
             raise DataError(f"{tree.root / TRUTH_FILE}: expected one row for each trial; write the folder again")
     return windows
+
+
+def _fingerprint(tree: Tree) -> str:
+    try:
+        return files_digest(tree.root, tree.files())
+    except OSError as error:  # a folder under a file's name, a broken link, no permission
+        raise DataError(
+            f"{error.filename}: cannot be read ({error.strerror}); expected a file: copy it again"
+        ) from error
 
 
 def _seeing(extractor: str, crop: str = "centre") -> dict[str, str]:

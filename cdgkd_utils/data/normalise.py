@@ -47,9 +47,9 @@ class Normaliser:
         subjects = windows.index["subject"].to_numpy()[train]
         eeg_scale = {}
         for subject in np.unique(subjects):
-            eeg = windows.eeg[train[subjects == subject]]
+            eeg = windows.eeg_at(train[subjects == subject])
             eeg_scale[int(subject)] = np.maximum(eeg.std(axis=(0, 2)), 1e-6)
-        frames = windows.video[train][windows.frame_mask[train]]
+        frames = windows.video_at(train)[windows.frame_mask[train]]
         if not len(frames):
             raise ValueError("no training window has a valid video frame")
         return cls(
@@ -70,9 +70,15 @@ class Normaliser:
 
     def eeg(self, windows: Windows) -> np.ndarray:
         """EEG in units of the subject's channel sd, shape (n_windows, 28, 512), float32."""
-        return windows.eeg / self.eeg_scales(windows.index["subject"].to_numpy())[:, :, None]
+        eeg = np.array(windows.eeg, np.float32)
+        eeg /= self.eeg_scales(windows.index["subject"].to_numpy())[:, :, None]
+        return eeg
 
     def video(self, windows: Windows) -> np.ndarray:
         """Video features as z-scores clipped at ±5, zero where the frame is missing; same shape, float32."""
-        z = (windows.video - self.video_mean) / self.video_scale
-        return (np.clip(z, -VIDEO_CLIP, VIDEO_CLIP) * windows.frame_mask[:, :, None]).astype(np.float32)
+        z = np.array(windows.video, np.float32)  # the only copy: it has a gigabyte in the largest studies
+        z -= self.video_mean
+        z /= self.video_scale
+        np.clip(z, -VIDEO_CLIP, VIDEO_CLIP, out=z)
+        z[~np.asarray(windows.frame_mask)] = 0
+        return z

@@ -11,6 +11,9 @@ import pandas as pd
 
 from .constants import TARGETS
 
+Rows = np.ndarray | slice | int
+ALL = slice(None)
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -53,11 +56,15 @@ class Trial:
 class Windows:
     """Windows of all trials, ready for splitting.
 
+    Windows in memory have float32 arrays; those from the cache have read-only memory maps of float16, which
+    :mod:`.half` justifies. Computations are in float32: take rows with :meth:`eeg_at` and :meth:`video_at`, or
+    cast after indexing. In float16 itself a sum of squared µV overflows at 65,504, and a mean is rounded.
+
     Attributes
     ----------
-    eeg : ndarray, shape (n_windows, 28, 512), float32
+    eeg : ndarray, shape (n_windows, 28, 512), float32 or float16
         EEG in µV.
-    video : ndarray, shape (n_windows, 5, 768), float32
+    video : ndarray, shape (n_windows, 5, 768), float32 or float16
         Features of five frames per window; rows of invalid frames are zero.
     frame_mask : ndarray, shape (n_windows, 5), bool
         True where the frame exists.
@@ -78,6 +85,20 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def eeg_at(self, rows: Rows = ALL) -> np.ndarray:
+        """EEG of the given windows in µV, shape (n, 28, 512), float32; not to be written to.
+
+        Parameters
+        ----------
+        rows : ndarray of int or bool, slice, or int
+            A single number gives the window's (28, 512). Default: all, at 57 kB each.
+        """
+        return np.asarray(self.eeg[rows], np.float32)
+
+    def video_at(self, rows: Rows = ALL) -> np.ndarray:
+        """Features of the given windows, shape (n, 5, 768), float32; not to be written to. `rows` as in `eeg_at`."""
+        return np.asarray(self.video[rows], np.float32)
 
     def labels(self, target: str, threshold: float = 5.0) -> np.ndarray:
         """Binary labels, 1 where the rating is above `threshold`.

@@ -62,7 +62,8 @@ def windows_from_trials(
     """Cut trials into windows and describe their faces by features.
 
     Frame ``j`` of window ``w`` is the one shown ``4 w + 0.4 + 0.8 j`` s after the start of the clip.
-    A window of which no frame can be seen is left out and counted in ``meta["dropped"]``.
+    A window of which no frame can be seen is left out, counted in ``meta["dropped"]`` and named in
+    ``meta["excluded"]``: (subject, trial, reason).
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def windows_from_trials(
         raise ValueError(f"baseline: expected one of {', '.join(BASELINES)}, got {baseline!r}")
     if crop not in CROPS:
         raise ValueError(f"crop: expected one of {', '.join(CROPS)}, got {crop!r}")
-    eeg, video, masks, index, dropped = [], [], [], [], 0
+    eeg, video, masks, index, excluded, n_dropped = [], [], [], [], [], 0
     with contextlib.closing(open_extractor(extractor)) as extract:
         for trial in trials:
             starts = window_starts(trial.eeg.shape[1], n_windows)
@@ -103,10 +104,12 @@ def windows_from_trials(
             features, mask = describe_faces(trial.video, times, extract, crop, trial.video_rate)
             mask = mask.reshape(len(starts), N_FRAMES)
             features = features.reshape(len(starts), N_FRAMES, N_VIDEO_FEATURES)
+            if unseen := (starts[~mask.any(axis=1)] // WINDOW_SAMPLES).tolist():
+                n_dropped += len(unseen)
+                excluded.append((trial.subject, trial.trial, _unseen(trial.video, unseen)))
             offset = trial.baseline.mean(axis=1, keepdims=True) if baseline == "subtract" else 0.0
             for start, window_features, window_mask in zip(starts.tolist(), features, mask, strict=True):
                 if not window_mask.any():
-                    dropped += 1
                     continue
                 eeg.append((trial.eeg[:, start : start + WINDOW_SAMPLES] - offset).astype(np.float32))
                 video.append(window_features)
@@ -127,8 +130,13 @@ def windows_from_trials(
         video=np.stack(video) if video else np.zeros((0, N_FRAMES, N_VIDEO_FEATURES), np.float32),
         frame_mask=np.stack(masks) if masks else np.zeros((0, N_FRAMES), bool),
         index=pd.DataFrame(index, columns=columns),
-        meta={"dropped": dropped},
+        meta={"dropped": n_dropped, "excluded": excluded},
     )
+
+
+def _unseen(clip: Path, windows: list[int]) -> str:
+    names = f"window{'s' if len(windows) > 1 else ''} {', '.join(map(str, windows))}"
+    return f"{clip.name}: no frame with a face in {names}, left out; the clip ends before, or shows nobody there"
 
 
 def describe_faces(

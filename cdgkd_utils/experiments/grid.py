@@ -7,12 +7,13 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from ..config import TARGETS, Params
-from .recipes import RECIPES
+from .recipes import table_recipes
 from .runs import Experiment
 from .study import Study
 
@@ -41,7 +42,7 @@ def run_all(
     params: Params,
     *,
     targets: Sequence[str] = TARGETS,
-    recipes: Sequence[str] = tuple(RECIPES),
+    recipes: Sequence[str] | None = None,
     selection: str = "",
     n_jobs: int | None = None,
     progress: bool = True,
@@ -54,7 +55,9 @@ def run_all(
     ----------
     params : Params
         ``target`` is ignored.
-    targets, recipes : sequence of str
+    targets : sequence of str
+    recipes : sequence of str, optional
+        Default: every row of both tables that these data allow; guides and components come with them.
     selection : str
         "last_epoch" keeps every network's last epoch, guides included, instead of the best on validation.
     n_jobs : int, optional
@@ -66,15 +69,14 @@ def run_all(
     -------
     list of (repeat, folder)
     """
-    scale = params.scale
+    if recipes is None:
+        recipes = [name for table in (2, 1) for name in table_recipes(table, with_truth=params.is_twin)]
+    # Asking for the folds prepares the windows, once here and not by every process at the same time.
     tasks = [
         (params, target, repeat, fold, tuple(recipes), selection)
-        for repeat in range(scale.n_repeats)
-        for target in targets
-        for fold in range(scale.n_folds)
+        for repeat in range(params.scale.n_repeats)
+        for target, fold in product(targets, range(Study(params, repeat).n_folds()))
     ]
-    for repeat in range(scale.n_repeats):
-        Study(params, repeat).windows  # noqa: B018  prepared once here, not by every process at the same time
     # Not joblib: it replaces processes whose memory grows, and they would load torch and the windows again.
     pool = ProcessPoolExecutor(min(n_jobs or os.cpu_count(), len(tasks)), multiprocessing.get_context("spawn"))
     try:

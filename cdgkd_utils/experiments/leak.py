@@ -32,7 +32,7 @@ def measure_leak(windows: Windows, labels: np.ndarray, *, seed: int, n_repeats: 
     dict of str to ndarray, shape (n_repeats,)
         Accuracy, 0 .. 1, by protocol.
     """
-    faces = np.asarray(windows.video).mean(axis=1)
+    faces = windows.video_at().mean(axis=1)
     scores: dict[str, list[float]] = {name: [] for name in PROTOCOLS}
     for repeat in range(n_repeats):
         leaky = window_level_split(len(labels), seed=seed + repeat)

@@ -2,77 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 
-import torch
-from torch import Tensor
-
-from ..methods.distillation import DenseGuidance
-from ..methods.loss import CrossEntropy
-from ..methods.rebalancing import RebalancedCrossEntropy
+KINDS = ("network", "svm", "late_fusion", "bagged", "oof", "oracle")
+N_PARTS = 5  # training parts of the cross-fitted guides
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One network of a run.
+    """One run of an experiment.
 
     Attributes
     ----------
     name : str
-        Key of the row in the results.
+        Key in ``RECIPES``.
     model : str
-        Key of ``models.MODELS``.
+        Key of the family's models; "" for kinds that train no network.
     table : int
-        Table of the poster it stands in; 0 for an assistant, which stands in none.
+        Table of the poster it stands in; 0 for assistants, components and guides, which stand in none.
+    loss : str
+        Key of ``losses.LOSSES``.
+    options : dict
+        Of the loss or of the kind.
     guides : tuple of str
-        Names of the frozen networks that teach it, largest first.
-    rebalancing : str
-        Mode of :class:`~cdgkd_utils.methods.rebalancing.RebalancedCrossEntropy`; "" for other models.
-    rebalancing_strength : float
-        Alpha; 10 is the calibrated value of the compact family, the papers use about 1.
-    label_smoothing, kd_weight, temperature, guide_drop_prob : float
+        Names of the recipes that teach it or that it is made from, largest first.
+    kind : {"network", "svm", "late_fusion", "bagged", "oof", "oracle"}
+        ``network`` is trained by gradient; for the others see :mod:`.derived`.
+    row : str
+        Its row in the table when that has another name.
+    deployed : str
+        Model of what is kept and scored, when that is a part of the trained network.
+    part : int
+        Cross-fitting: the fifth of the training trials this network does not see; -1 sees all.
     selection : {"best_val", "last_epoch"}
+    training : dict
+        Training settings that differ from those of its table.
+    grid : tuple of dict
+        Other options that tuning may try, after `options` itself, as far as the profile's budget reaches.
     """
 
     name: str
-    model: str
-    table: int
+    model: str = ""
+    table: int = 0
+    loss: str = "ce"
+    options: dict = field(default_factory=dict)
     guides: tuple[str, ...] = ()
-    rebalancing: str = ""
-    rebalancing_strength: float = 10.0
-    label_smoothing: float = 0.0
-    kd_weight: float = 0.9
-    temperature: float = 2.0
-    guide_drop_prob: float = 0.0
+    kind: str = "network"
+    row: str = ""
+    deployed: str = ""
+    part: int = -1
     selection: str = "best_val"
+    training: dict = field(default_factory=dict)
+    grid: tuple[dict, ...] = ()
 
     def as_dict(self) -> dict:
         return asdict(self)
 
-    def loss(self, guide_logits: dict[str, Tensor], seed: int) -> CrossEntropy:
-        """A fresh loss.
-
-        Parameters
-        ----------
-        guide_logits : dict of str to Tensor, shape (n_windows, 2)
-            In the order of `guides`.
-        seed : int
-            Of the generator that drops guides.
-        """
-        if self.rebalancing:
-            return RebalancedCrossEntropy(mode=self.rebalancing, strength=self.rebalancing_strength)
-        if not self.guides:
-            return CrossEntropy(self.label_smoothing)
-        return DenseGuidance(
-            guide_logits,
-            kd_weight=self.kd_weight,
-            temperature=self.temperature,
-            drop_prob=self.guide_drop_prob,
-            generator=torch.Generator().manual_seed(seed),
-        )
+    def but(self, **options) -> Recipe:
+        """The same recipe with some options changed."""
+        return replace(self, options=self.options | options)
 
 
 TEACHER = "fusion_rebalanced"
+_ADAPTIVE = {"mode": "adaptive"}
+_DENSE = {"kd_weight": 0.9, "temperature": 2.0}
+_DROP = _DENSE | {"drop_prob": 0.5}
+_PARTS = tuple(f"teacher_part{part}" for part in range(N_PARTS))
+_KD_WEIGHTS = ({"kd_weight": 0.5}, {"temperature": 4.0})
+
+
+def _weights(*values: float) -> tuple[dict, ...]:
+    return tuple({"weight": value} for value in values)
+
+
+def _fusion(name: str, loss: str = "rebalanced", *grid: dict, **options) -> Recipe:
+    return Recipe(name, "teacher", 2, loss, options, grid=grid)
+
+
+def _guided(name: str, model: str, table: int, guides: tuple[str, ...], options: dict, **more) -> Recipe:
+    return Recipe(name, model, table, "dense", options, guides, **{"grid": _KD_WEIGHTS} | more)
+
 
 RECIPES = {
     r.name: r
@@ -80,28 +89,75 @@ RECIPES = {
         # Table 2: what EEG and video can do, alone and together.
         Recipe("eeg", "eeg", 2),
         Recipe("video", "video", 2),
-        Recipe("fusion", "teacher", 2, rebalancing="none"),
-        Recipe("fusion_constant", "teacher", 2, rebalancing="constant"),
-        Recipe(TEACHER, "teacher", 2, rebalancing="adaptive"),
+        Recipe("face_cnn", "face_cnn"),
+        Recipe("eeg_svm", kind="svm"),
+        Recipe("eeg_lstm", "eeg_lstm"),
+        Recipe("cnn_svm", table=2, kind="late_fusion", guides=("face_cnn", "eeg_svm")),
+        Recipe("cnn_lstm", table=2, kind="late_fusion", guides=("face_cnn", "eeg_lstm")),
+        Recipe("emotionkd_teacher", "emotionkd_teacher", 2, row="emotionkd"),
+        Recipe("dgc_jca", "dgc_jca", 2),
+        _fusion("fusion", mode="none"),
+        _fusion("fusion_constant", mode="constant"),
+        _fusion("ogm_ge", "ogm_ge"),
+        _fusion("pmr_released", "pmr", form="released"),
+        _fusion("pmr_paper", "pmr", form="paper"),
+        _fusion("pmr_entropy", "pmr", form="paper", entropy_weight=0.1),
+        _fusion(TEACHER, "rebalanced", {"strength": 1.0}, {"strength": 3.0}, mode="adaptive"),
         # Assistants, each taught by all larger networks, or (takd) by the next larger one only.
-        Recipe("ta1", "ta1", 0, (TEACHER,)),
-        Recipe("ta2_takd", "ta2", 0, ("ta1",)),
-        Recipe("ta2_dense", "ta2", 0, (TEACHER, "ta1")),
-        Recipe("ta1_drop", "ta1", 0, (TEACHER,), guide_drop_prob=0.5),
-        Recipe("ta2_drop", "ta2", 0, (TEACHER, "ta1_drop"), guide_drop_prob=0.5),
+        _guided("ta1", "ta1", 0, (TEACHER,), _DENSE),
+        _guided("ta2_takd", "ta2", 0, ("ta1",), _DENSE),
+        _guided("ta2_dense", "ta2", 0, (TEACHER, "ta1"), _DENSE),
+        _guided("ta1_drop", "ta1", 0, (TEACHER,), _DROP),
+        _guided("ta2_drop", "ta2", 0, (TEACHER, "ta1_drop"), _DROP),
         # Table 1: video-only students.
         Recipe("ce", "student", 1),
         Recipe("ce_last", "student", 1, selection="last_epoch"),
-        Recipe("ce_ls", "student", 1, label_smoothing=0.3),
-        Recipe("kd", "student", 1, (TEACHER,)),
-        Recipe("kd_drop", "student", 1, (TEACHER,), guide_drop_prob=0.5),
-        Recipe("takd", "student", 1, ("ta2_takd",)),
-        Recipe("dense", "student", 1, (TEACHER, "ta1", "ta2_dense")),
-        Recipe("cdgkd", "student", 1, (TEACHER, "ta1_drop", "ta2_drop"), guide_drop_prob=0.5),
+        Recipe("ce_ls", "student", 1, options={"label_smoothing": 0.3}, grid=({"label_smoothing": 0.1},)),
+        _guided("kd", "student", 1, (TEACHER,), _DENSE),
+        _guided("kd_last", "student", 1, (TEACHER,), _DENSE, selection="last_epoch"),
+        _guided("kd_drop", "student", 1, (TEACHER,), _DROP),
+        Recipe(
+            "fitnets", "student", 1, "fitnets", {"weight": 10.0}, (TEACHER,), grid=({"weight": 1.0}, {"weight": 100.0})
+        ),
+        Recipe("nst", "student", 1, "nst", {"weight": 50.0}, (TEACHER,), grid=({"weight": 5.0}, {"weight": 500.0})),
+        _guided("takd", "student", 1, ("ta2_takd",), _DENSE),
+        Recipe("emotionkd", "student", 1, "emotionkd", {"feedback": "meta"}, ("emotionkd_teacher",)),
+        Recipe("ambokd", "ambokd", 1, "ambokd", {"temperature": 4.0, "exponent": 3.0}, deployed="student"),
+        _guided("dense", "student", 1, (TEACHER, "ta1", "ta2_dense"), _DENSE),
+        _guided("cdgkd", "student", 1, (TEACHER, "ta1_drop", "ta2_drop"), _DROP),
+        # Experimental guides: five teachers that each miss a fifth of the training trials, averaged (bagged) or each
+        # heard only on trials it did not see (oof); and the truth itself, which only the twin knows.
+        *(
+            Recipe(name, "teacher", 0, "rebalanced", {"mode": "adaptive"}, part=part)
+            for part, name in enumerate(_PARTS)
+        ),
+        Recipe("bagged", kind="bagged", guides=_PARTS),
+        Recipe("oof", kind="oof", guides=_PARTS),
+        Recipe("oracle", kind="oracle"),
+        _guided("kd_bagged", "student", 1, ("bagged",), {"kd_weight": 0.9, "temperature": 1.0}),
+        _guided("kd_oof", "student", 1, ("oof",), {"kd_weight": 0.5, "temperature": 1.0}),
+        _guided("kd_oracle", "student", 1, ("oracle",), {"kd_weight": 0.9, "temperature": 1.0}),
+        # What the released code trains (notebook 06): cross-entropy in inference mode, last epoch kept.
+        Recipe("released_teacher", "teacher", loss="rebalanced", options={"mode": "none"}),
+        *(
+            Recipe(name, model, 0, "released_dense", {}, guides, selection="last_epoch", training={"train_mode": False})
+            for name, model, guides in (
+                ("released_ta1", "ta1", ("released_teacher",)),
+                ("released_ta2", "ta2", ("released_teacher", "released_ta1")),
+                ("released_cdgkd", "student", ("released_teacher", "released_ta1", "released_ta2")),
+            )
+        ),
     )
 }
 
 
-def table_recipes(table: int) -> list[str]:
-    """Names of the recipes that stand in a table, in its order."""
-    return [r.name for r in RECIPES.values() if r.table == table]
+def table_recipes(table: int, *, with_truth: bool = True) -> list[str]:
+    """Names of the recipes that stand in a table, in its order.
+
+    Parameters
+    ----------
+    table : {1, 2}
+    with_truth : bool
+        Whether the true posterior is known; without it nothing that listens to the oracle can run.
+    """
+    return [r.name for r in RECIPES.values() if r.table == table and (with_truth or "oracle" not in r.guides)]

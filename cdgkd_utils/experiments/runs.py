@@ -1,80 +1,39 @@
-"""A run: one network trained on one fold, found again by the hash of everything that decides its result."""
+"""A run: one recipe on one fold, found again by the hash of everything that decides its result."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
 
-from .. import __version__
 from ..config import home
-from ..data.splits.split import Split
-from ..models.registry import build_model
+from ..data.splits.protocols import Fold
+from ..data.splits.split import LeakError, Split
+from ..models.registry import build_model, n_parameters
 from ..training import Inputs, TrainSettings, fit, predict
+from .derived import derive, part_rows
+from .losses import Guide, build_loss
 from .recipes import RECIPES, Recipe
+from .records import RunError, RunRecord, read_run, run_key, store_run
 from .study import Study
 
+__all__ = ["Experiment", "RunError", "RunRecord", "read_run", "run_key", "store_run"]
+
 # The random numbers of a run are drawn from (seed, fold, number of its architecture).
-MODEL_NUMBER = {"teacher": 0, "ta1": 1, "ta2": 2, "student": 3, "eeg": 4, "video": 5}
-STAGE_VERSION = 1  # raise when a change of code changes results, so that old runs are not taken for new ones
-
-
-class RunError(RuntimeError):
-    """A stored run cannot be read, or does not hold what its key says."""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A finished run as stored.
-
-    Attributes
-    ----------
-    spec : dict
-        Everything that decides the result; its hash is the key.
-    log : DataFrame
-        The epoch log.
-    logits : ndarray, shape (n_windows, 2), float32
-        Of all windows, in evaluation mode.
-    kept : ndarray, shape (n_steps, n_guides), bool
-        Which guides spoke in each mini-batch; empty without guides.
-    result : dict
-        ``chosen_epoch``, ``seconds``, ``n_parameters``, and ``eeg_share`` (percent) of a fused model.
-    folder : Path
-    """
-
-    spec: dict
-    log: pd.DataFrame
-    logits: np.ndarray
-    kept: np.ndarray
-    result: dict
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.spec["recipe"]["name"]
-
-    def model(self) -> nn.Module:
-        """The trained network, in evaluation mode."""
-        model = build_model(self.spec["recipe"]["model"], seed=0)
-        try:
-            model.load_state_dict(load_file(self.folder / "weights.safetensors"))
-        except Exception as error:
-            raise RunError(
-                f"run folder {self.folder.name} cannot be read ({error}); delete it and run again"
-            ) from error
-        return model.eval()
+MODELS = ("teacher", "ta1", "ta2", "student", "eeg", "video")
+MODELS += ("face_cnn", "eeg_lstm", "dgc_jca", "emotionkd_teacher", "ambokd")
+MODEL_NUMBER = {name: number for number, name in enumerate(MODELS)}
+FAMILY_TRAINING = {
+    "compact": {},
+    # The paper's optimiser and batch; the same for every row (method.md, sections 3.2 and 4.4).
+    "reference": {"optimizer": "adam", "learning_rate": 1e-4, "batch_size": 128, "weight_decay": 0.0},
+}
+STAGE_VERSION = 2  # raise when a change of code changes results, so that old runs are not taken for new ones
 
 
 @dataclass
@@ -97,7 +56,7 @@ class Experiment:
     _records: dict[str, RunRecord] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def split(self) -> Split:
+    def split(self) -> Split | Fold:
         return self.study.split(self.target, self.fold)
 
     @cached_property
@@ -105,23 +64,27 @@ class Experiment:
         return self.study.inputs(self.target, self.fold)
 
     def recipe(self, recipe: str | Recipe) -> Recipe:
-        """A recipe by name, under this experiment's selection rule."""
+        """A recipe by name, under this experiment's selection rule and tuning budget."""
         recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+        recipe = replace(recipe, grid=recipe.grid[: self.study.params.scale.tuning_budget - 1])
         return replace(recipe, selection=self.selection) if self.selection else recipe
 
     def settings(self, recipe: Recipe) -> TrainSettings:
         """Training settings of a recipe: one for all students, one for all larger networks."""
-        scale = self.study.params.scale
-        epochs = scale.student_epochs if recipe.model == "student" else scale.teacher_epochs
-        return TrainSettings(epochs=epochs, selection=recipe.selection, patience=scale.patience)
+        scale, family = self.study.params.scale, self.study.params.model_family
+        epochs = scale.student_epochs if recipe.model in ("student", "ambokd") else scale.teacher_epochs
+        settings = TrainSettings(epochs, selection=recipe.selection, patience=scale.patience, **FAMILY_TRAINING[family])
+        return replace(settings, **recipe.training)
 
     def spec(self, recipe: Recipe) -> dict:
         """Everything that decides the result, with the guides' keys standing for the guides."""
         return {
             "stage_version": STAGE_VERSION,
             "recipe": recipe.as_dict(),
+            "family": self.study.params.model_family,
             "training": self.settings(recipe).as_dict(),
             "data": self.study.windows.meta["key"],
+            "protocol": self.study.params.protocol,
             "target": self.target,
             "seed": self.study.seed,
             "fold": self.fold,
@@ -157,6 +120,8 @@ class Experiment:
             The stored run is damaged.
         """
         recipe = self.recipe(recipe)
+        if recipe.grid:
+            return self._tuned(recipe, progress)
         spec = self.spec(recipe)
         folder = home() / "runs" / f"{recipe.name}-{run_key(spec)[:20]}"
         if not again and folder.is_dir():
@@ -164,38 +129,72 @@ class Experiment:
             if key not in self._records:
                 self._records[key] = read_run(folder, spec)
             return self._records[key]
-        return self._train(recipe, spec, folder, on_epoch, progress)
+        return self._make(recipe, spec, folder, on_epoch, progress)
 
-    def _train(self, recipe, spec, folder, on_epoch, progress) -> RunRecord:
-        guide_logits = {g: torch.from_numpy(self.run(g, progress=progress).logits) for g in recipe.guides}
+    def _make(self, recipe: Recipe, spec: dict, folder, on_epoch, progress: bool) -> RunRecord:
+        guides = {name: Guide(self.run(name, progress=progress), self.inputs) for name in recipe.guides}
+        for name, guide in guides.items():
+            check_guide(name, guide.record, self.split)
+        if recipe.kind != "network":
+            start = time.perf_counter()
+            logits, result = derive(recipe, guides, self)
+            result |= {"seconds": time.perf_counter() - start}
+            record = RunRecord(spec, pd.DataFrame(), logits, np.zeros((0, 0), bool), result, folder)
+            store_run(record, None, self._identity())
+            return record
         # Learners of one architecture start equal and see equal batches, whatever teaches them: comparisons pair.
-        seeds = np.random.SeedSequence([spec["seed"], self.fold, MODEL_NUMBER[recipe.model]])
-        init, order, drop = (int(s) for s in seeds.generate_state(3))
-        model = build_model(recipe.model, init)
-        loss = recipe.loss(guide_logits, drop)
+        entropy = [
+            spec["seed"],
+            self.fold,
+            MODEL_NUMBER[recipe.model],
+            *([recipe.part + 1] if recipe.part >= 0 else []),
+        ]
+        init, order, own = (int(s) for s in np.random.SeedSequence(entropy).generate_state(3))
+        model = build_model(recipe.model, init, self.study.params.model_family)
+        inputs = replace(self.inputs, train=self._train_rows(recipe))
+        settings = self.settings(recipe)
+        loss = build_loss(recipe, guides, model, inputs, settings, own, self.study.params.model_family)
         label = f"{recipe.name} ({self.target}, fold {self.fold})" if progress else None
-        done = fit(model, self.inputs, loss, self.settings(recipe), seed=order, on_epoch=on_epoch, progress=label)
+        done = fit(model, inputs, loss, settings, seed=order, on_epoch=on_epoch, progress=label)
         if done.interrupted:
             raise KeyboardInterrupt(f"training of {recipe.name} was interrupted; nothing was stored")
+        model = model.deployed if recipe.deployed else model
         output = predict(model, self.inputs, torch.arange(len(self.inputs.labels)))
         result = {
             "chosen_epoch": done.chosen_epoch,
             "seconds": float(done.log["seconds"].sum()),
-            "n_parameters": sum(p.numel() for p in model.parameters()),
+            "n_parameters": n_parameters(model),
         }
         if hasattr(model, "eeg_share"):
-            train = {name: value[self.inputs.train] for name, value in output.features.items()}
+            train = {name: value[inputs.train] for name, value in output.features.items()}
             result["eeg_share"] = 100 * model.eeg_share(train)
-        kept = torch.stack(loss.kept_history).numpy() if recipe.guides else np.zeros((0, 0), bool)
+        kept = getattr(loss, "kept_history", [])
+        kept = torch.stack(kept).numpy() if kept else np.zeros((0, 0), bool)
         record = RunRecord(spec, done.log, output.logits.numpy(), kept, result, folder)
         store_run(record, model, self._identity())
         return record
+
+    def _tuned(self, recipe: Recipe, progress: bool) -> RunRecord:
+        """The record of the setting that does best on validation, of those that the budget allows."""
+        tries = [replace(recipe.but(**other), grid=()) for other in ({}, *recipe.grid)]
+        # The grid is cut off here, so these runs are the same as those of a smaller budget.
+        records = [self.run(one, progress=progress) for one in tries]
+        chosen = [r.log.iloc[r.result["chosen_epoch"]] for r in records]
+        scores = [(row["val_balanced_accuracy"], -row["val_loss"]) for row in chosen]
+        return records[scores.index(max(scores))]
+
+    def _train_rows(self, recipe: Recipe) -> torch.Tensor:
+        """Training rows, less the part that a cross-fitted network must not see."""
+        if recipe.part < 0:
+            return self.inputs.train
+        held_out = part_rows(self, recipe.part)
+        return self.inputs.train[~torch.isin(self.inputs.train, torch.from_numpy(held_out))]
 
     def _identity(self) -> dict[str, np.ndarray]:
         """What results need besides logits, so that they never touch the data."""
         windows, posterior = self.study.windows, self.study.windows.posterior(self.target)
         return {
-            **self.split.parts(),
+            **test_parts(self.split),
             "labels": self.study.labels(self.target),
             "subject": windows.index["subject"].to_numpy(),
             "trial": windows.index["trial"].to_numpy(),
@@ -203,53 +202,22 @@ class Experiment:
         }
 
 
-def run_key(spec: dict) -> str:
-    """SHA-256 of the canonical JSON of a run's specification."""
-    return hashlib.sha256(json.dumps(spec, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def test_parts(split: Split | Fold) -> dict[str, np.ndarray]:
+    """Parts of a split as stored with a run: ``train``, ``val`` and ``test_<protocol's label>``."""
+    parts = split.parts()
+    return {f"test_{split.label}" if name == "test" else name: rows for name, rows in parts.items()}
 
 
-def store_run(record: RunRecord, model: nn.Module, identity: dict[str, np.ndarray]) -> None:
-    """Write a run's folder under a temporary name and rename it; a folder already there is kept."""
-    record.folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=record.folder.parent))
-    try:
-        (temporary / "spec.json").write_text(json.dumps(record.spec, indent=1))
-        record.log.to_csv(temporary / "epochs.csv", index=False)
-        np.savez(temporary / "outputs.npz", logits=record.logits, kept=record.kept, **identity)
-        save_file(model.state_dict(), temporary / "weights.safetensors")
-        environment = {"package": __version__, "torch": torch.__version__, "numpy": np.__version__}
-        (temporary / "result.json").write_text(json.dumps(record.result | {"environment": environment}, indent=1))
-        if not record.folder.exists():
-            os.replace(temporary, record.folder)
-    except OSError:
-        if not record.folder.exists():  # another process may have finished the same run first
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def read_run(folder: Path, spec: dict | None = None) -> RunRecord:
-    """Read a stored run.
-
-    Parameters
-    ----------
-    folder : Path
-    spec : dict, optional
-        What the run must have been made from.
+def check_guide(name: str, record: RunRecord, split: Split | Fold) -> None:
+    """Stop if a guide was fitted or selected on a window on which its student is tested.
 
     Raises
     ------
-    RunError
-        A file is missing or damaged, or the stored specification is another one.
+    LeakError
+        Names the guide and the part.
     """
-    try:
-        stored = json.loads((folder / "spec.json").read_text())
-        result = json.loads((folder / "result.json").read_text())
-        log = pd.read_csv(folder / "epochs.csv")
-        with np.load(folder / "outputs.npz") as outputs:
-            logits, kept = outputs["logits"], outputs["kept"]
-    except Exception as error:
-        raise RunError(f"run folder {folder.name} cannot be read ({error}); delete it and run again") from error
-    if spec is not None and stored != json.loads(json.dumps(spec)):
-        raise RunError(f"run folder {folder.name} was made from another specification; delete it and run again")
-    return RunRecord(stored, log, logits, kept, result, folder)
+    with np.load(record.folder / "outputs.npz") as stored:
+        seen = np.union1d(stored["train"], stored["val"])
+    for part, rows in test_parts(split).items():
+        if part.startswith("test") and len(np.intersect1d(seen, rows)):
+            raise LeakError(f"guide {name} saw windows of part {part!r}, on which its student would be tested")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -10,12 +11,17 @@ import torch
 from torch import Tensor
 
 from ..config import Params
+from ..data.eeg_features import band_power_steps, differential_entropy5, wavelet_log_energy
 from ..data.load import load_windows
 from ..data.normalise import Normaliser
+from ..data.splits.audit import audit, forbid_leaks
+from ..data.splits.protocols import Fold, protocol_folds
 from ..data.splits.split import Split, certify, make_split
 from ..data.types import Windows
 from ..models.frontend import band_covariances
 from ..training import Inputs
+
+FEATURES = {"wavelets": wavelet_log_energy, "band_power": band_power_steps, "entropy": differential_entropy5}
 
 
 @dataclass
@@ -31,6 +37,7 @@ class Study:
 
     params: Params
     repeat: int = 0
+    _features: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def seed(self) -> int:
@@ -45,16 +52,47 @@ class Study:
         """Band covariances of the EEG in µV², shape (n_windows, 4, 28, 28)."""
         return band_covariances(self.windows.eeg)
 
+    def features(self, name: str) -> Tensor:
+        """Hand-made EEG features of all windows, by their name in ``FEATURES``, computed when first asked for."""
+        if name not in self._features:
+            self._features[name] = torch.from_numpy(FEATURES[name](self.windows.eeg))
+        return self._features[name]
+
     def labels(self, target: str) -> np.ndarray:
         """Binary labels, shape (n_windows,)."""
         return self.windows.labels(target)
 
-    def split(self, target: str, fold: int) -> Split:
-        """The fold's split, certified."""
-        labels = self.labels(target)
-        split = make_split(self.windows.index, labels, fold=fold, seed=self.seed)
-        certify(split, self.windows.index, labels)
-        return split
+    def split(self, target: str, fold: int) -> Split | Fold:
+        """The fold's split under the protocol of the parameters, certified or audited.
+
+        Raises
+        ------
+        LeakError
+            The split leaks; the protocol ``window`` may, it says so itself.
+        """
+        index, labels, params = self.windows.index, self.labels(target), self.params
+        if params.protocol == "trial+subject":
+            split = make_split(index, labels, fold=fold, seed=self.seed)
+            certify(split, index, labels)
+            return split
+        folds = protocol_folds(
+            index,
+            labels,
+            params.protocol,
+            n_folds=max(params.scale.n_folds, 3),
+            seed=self.seed,
+            allow_leak=params.allow_leak,
+        )
+        if not 0 <= fold < len(folds):
+            raise ValueError(f"fold must be 0..{len(folds) - 1} under protocol {params.protocol}, got {fold}")
+        if not folds[fold].leaky:
+            forbid_leaks(audit(index, folds[fold], labels))
+        return folds[fold]
+
+    def n_folds(self) -> int:
+        """Folds that are run: one per subject under ``loso``, else as many as the profile says."""
+        n_subjects = int(self.windows.index["subject"].nunique())
+        return n_subjects if self.params.protocol == "loso" else self.params.scale.n_folds
 
     def inputs(self, target: str, fold: int) -> Inputs:
         """Normalised tensors for one fold; the scales come from its training windows alone."""
@@ -70,4 +108,46 @@ class Study:
             labels=torch.from_numpy(self.labels(target)),
             train=torch.from_numpy(split.train),
             val=torch.from_numpy(split.val),
+            views=Views(self, split.train, scale),
         )
+
+
+class Views(Mapping[str, Tensor]):
+    """Further inputs of one fold, made when a model first asks for them.
+
+    ``signal``, shape (n_windows, 28, 512): the EEG over its subject's scale. ``wavelets`` (n_windows, 112),
+    ``band_power`` (n_windows, 8, 112), ``entropy`` (n_windows, 28, 5): features with mean 0 and standard
+    deviation 1 over the training windows.
+
+    Parameters
+    ----------
+    study : Study
+    train : ndarray of int
+    scale : Tensor, shape (n_windows, 28)
+        Of the EEG channels, in µV.
+    """
+
+    def __init__(self, study: Study, train: np.ndarray, scale: Tensor):
+        self._study, self._train, self._scale = study, train, scale
+        self._made: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._made:
+            self._made[name] = self._signal() if name == "signal" else self._standardised(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("signal", *FEATURES))
+
+    def __len__(self) -> int:
+        return 1 + len(FEATURES)
+
+    def _signal(self) -> Tensor:
+        eeg = torch.from_numpy(np.array(self._study.windows.eeg, dtype=np.float32))
+        return eeg.div_(self._scale[:, :, None])
+
+    def _standardised(self, name: str) -> Tensor:
+        values = self._study.features(name)
+        mean = values[self._train].mean(dim=0)
+        sd = values[self._train].std(dim=0)
+        return (values - mean) / sd.clamp(min=1e-6)

@@ -17,7 +17,7 @@ def band_covariances(eeg: np.ndarray, sfreq: float = SFREQ, chunk: int = 256) ->
     Parameters
     ----------
     eeg : ndarray, shape (n_windows, n_chans, n_times)
-        Normalised EEG.
+        EEG, or a memory map of any float type; computed in float32.
     sfreq : float
         Sampling frequency in Hz.
     chunk : int

@@ -7,9 +7,22 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from .baselines import MODELS as BASELINES
 from .compact import MODELS as COMPACT
+from .compact_emotionkd import CompactEmotionKDTeacher
+from .peers import Peers
+from .reference import MODELS as REFERENCE
 
-FAMILIES: dict[str, Mapping[str, Callable[[], nn.Module]]] = {"compact": COMPACT}
+
+def _peers(models: Mapping[str, Callable[[], nn.Module]], **widths: int) -> Callable[[], nn.Module]:
+    return lambda: Peers(models["student"](), models["eeg"](), **widths)
+
+
+COMPACT_PEERS, REFERENCE_PEERS = _peers(COMPACT, n_video=32, n_eeg=64), _peers(REFERENCE, n_video=1536, n_eeg=768)
+FAMILIES: dict[str, Mapping[str, Callable[[], nn.Module]]] = {
+    "compact": {**COMPACT, **BASELINES, "emotionkd_teacher": CompactEmotionKDTeacher, "ambokd": COMPACT_PEERS},
+    "reference": {**REFERENCE, **BASELINES, "ambokd": REFERENCE_PEERS},
+}
 
 
 def build_model(name: str, seed: int, family: str = "compact") -> nn.Module:

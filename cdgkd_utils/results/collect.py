@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..data.constants import TARGETS
 from .metrics import score
-from .paper import PROTOCOLS
+from .paper import PROTOCOL_NAMES
 from .tables import RUN_COLUMNS
 
 
@@ -21,7 +21,7 @@ def high_probability(logits: np.ndarray) -> np.ndarray:
 
 
 def score_run(folder: Path, *, repeat: int, profile: str, data: str, dataset: str) -> list[dict]:
-    """Score one stored run on its two test parts.
+    """Score one stored run on its test parts.
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ def score_run(folder: Path, *, repeat: int, profile: str, data: str, dataset: st
         labels, posterior = outputs["labels"], outputs["posterior"]
         trial = np.array([f"{s}/{t}" for s, t in zip(outputs["subject"], outputs["trial"], strict=True)])
         n_train = len(np.unique(trial[outputs["train"]]))
-        for protocol in PROTOCOLS:
+        # Stored parts are named after the protocol's label, so a leaky result says so wherever it goes.
+        for protocol in (name.removeprefix("test_") for name in outputs.files if name.startswith("test_")):
             part = outputs[f"test_{protocol}"]
             truth = posterior[part] if len(posterior) else None
             for metric, value in score(labels[part], probability[part], truth).items():
@@ -53,7 +54,7 @@ def score_run(folder: Path, *, repeat: int, profile: str, data: str, dataset: st
                         "dataset": dataset,
                         "target": spec["target"],
                         "protocol": protocol,
-                        "method": spec["recipe"]["name"],
+                        "method": spec["recipe"]["row"] or spec["recipe"]["name"],
                         "repeat": repeat,
                         "fold": spec["fold"],
                         "metric": metric,
@@ -86,7 +87,7 @@ def collect(runs: Iterable[tuple[int, Path]], *, profile: str, data: str, datase
         for row in score_run(folder, repeat=repeat, profile=profile, data=data, dataset=dataset)
     ]
     frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
-    order = {name: place for place, name in enumerate((*TARGETS, *PROTOCOLS))}
+    order = {name: place for place, name in enumerate((*TARGETS, *PROTOCOL_NAMES))}
     columns = ["table", "target", "protocol", "method", "repeat", "fold"]
     in_order = frame[frame["table"] > 0].sort_values(
         columns, key=lambda c: c.map(order) if c.name in ("target", "protocol") else c, kind="stable"

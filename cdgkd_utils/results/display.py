@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..data.constants import TARGETS
 from .metrics import METRIC_NAMES
-from .paper import DATASET_NAMES, METHODS, PROTOCOL_NAMES, PROTOCOLS, ROWS, TABLE_TITLES, paper_accuracy
+from .paper import DATASET_NAMES, METHODS, PROTOCOL_NAMES, ROWS, TABLE_TITLES, in_order, paper_accuracy
 
 UNDEFINED = float("nan")
 
@@ -43,7 +43,7 @@ def readable(long_table: pd.DataFrame, dataset: str = "deap", metric: str = "acc
     majorities = part[part["metric"] == "majority"].groupby(["target", "protocol"])["mean"].mean()
     columns: dict[tuple[str, str], list[str]] = {}
     for target in TARGETS:
-        for protocol in PROTOCOLS:
+        for protocol in in_order(part["protocol"]):
             cells = [cell_text(lookup.get((method, target, protocol)), n_expected) for method in ROWS[table]]
             majority = majorities.get((target, protocol), UNDEFINED)
             columns[target, PROTOCOL_NAMES[protocol]] = [*cells, _number(majority, 1)]
@@ -119,7 +119,7 @@ def as_text(long_table: pd.DataFrame, dataset: str = "deap") -> str:
     blocks = [textwrap.fill(caption(part, dataset), 140)]
     for target in TARGETS:
         block = pd.DataFrame(index=wide.index)
-        for protocol in PROTOCOLS:
+        for protocol in in_order(part["protocol"]):
             label = PROTOCOL_NAMES[protocol]
             block[f"{label}: accuracy"] = wide[target, label].str.replace(" n=", " ")
             for metric, name in shown.items():

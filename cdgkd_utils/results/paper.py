@@ -6,12 +6,19 @@ protocol, folds, seeds or label threshold, so the same number stands beside both
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 DATASETS = ("deap", "mahnob")
 DATASET_NAMES = {"deap": "DEAP", "mahnob": "MAHNOB-HCI"}
-PROTOCOLS = ("trial", "subject")
-PROTOCOL_NAMES = {"trial": "unseen trials", "subject": "unseen subjects"}
+PROTOCOLS = ("trial", "subject")  # what the default protocol tests, both at once
+PROTOCOL_NAMES = {
+    "trial": "unseen trials",
+    "subject": "unseen subjects",
+    "loso": "one unseen subject",
+    "stimulus": "unseen stimuli",
+    "window (LEAKY)": "shuffled windows (LEAKY)",
+}
 TABLE_TITLES = {1: "video-only student", 2: "EEG + video"}
 
 
@@ -45,6 +52,7 @@ METHODS = {
     "ce_last": Method("CE, last epoch", True, None),
     "ce_ls": Method("CE + label smoothing", True, None),
     "kd": Method("KD", False, "KD"),
+    "kd_last": Method("KD, last epoch", True, None),
     "kd_drop": Method("KD + drop", True, None),
     "fitnets": Method("FitNets", False, "Fitnets"),
     "nst": Method("NST", False, "NST"),
@@ -53,6 +61,9 @@ METHODS = {
     "ambokd": Method("AMBOKD", False, "AMBOKD"),
     "dense": Method("Dense, no drop", False, "Variant 4, dense without drop"),
     "cdgkd": Method("CDGKD", False, "Ours"),
+    "kd_bagged": Method("KD, bagged guide", True, None),
+    "kd_oof": Method("KD, OOF guide", True, None),
+    "kd_oracle": Method("KD, truth (ceiling)", True, None),
     "cnn_svm": Method("CNN+SVM", False, "CNN+SVM"),
     "cnn_lstm": Method("CNN+LSTM", False, "CNN+LSTM"),
     "dgc_jca": Method("DGC+JCA", False, "DGC+JCA"),
@@ -60,6 +71,10 @@ METHODS = {
     "video": Method("Video alone", False, "Visual only"),
     "fusion": Method("Plain fusion", False, "Variant 1, plain fusion"),
     "fusion_constant": Method("Constant EEG weight", True, None),
+    "ogm_ge": Method("OGM-GE", True, None),
+    "pmr_released": Method("PMR, released", True, None),
+    "pmr_paper": Method("PMR, paper", True, None),
+    "pmr_entropy": Method("PMR, paper + PER", True, None),
     "fusion_rebalanced": Method("Rebalanced fusion", False, "Ours"),
 }
 
@@ -68,13 +83,24 @@ POSTER_ROWS = {
     1: ("kd", "fitnets", "nst", "takd", "emotionkd", "ambokd", "cdgkd"),
     2: ("cnn_svm", "cnn_lstm", "emotionkd", "dgc_jca", "fusion_rebalanced"),
 }
-OUR_ROWS = {
-    1: ("ce", "ce_last", "ce_ls", "kd", "kd_drop", "takd", "dense", "cdgkd"),
-    2: ("eeg", "video", "fusion", "fusion_constant", "fusion_rebalanced"),
-}
 ROWS = {
-    1: ("ce", "ce_last", "ce_ls", "kd", "kd_drop", *POSTER_ROWS[1][1:-1], "dense", "cdgkd"),
-    2: (*POSTER_ROWS[2][:-1], *OUR_ROWS[2]),
+    1: (
+        *("ce", "ce_last", "ce_ls", "kd", "kd_last", "kd_drop", *POSTER_ROWS[1][1:-1], "dense", "cdgkd"),
+        *("kd_bagged", "kd_oof", "kd_oracle"),
+    ),
+    2: (
+        *("eeg", "video", *POSTER_ROWS[2][:-1], "fusion"),
+        *("fusion_constant", "ogm_ge", "pmr_released", "pmr_paper", "pmr_entropy", "fusion_rebalanced"),
+    ),
+}
+CEILING = "kd_oracle"
+# The poster's ablation on DEAP, in its order.
+VARIANTS = {
+    "Variant 1: plain fusion": (2, "fusion"),
+    "Variant 2: + prototypes": (2, "fusion_rebalanced"),
+    "Variant 3: student alone": (1, "ce"),
+    "Variant 4: dense, no drop": (1, "dense"),
+    "Variant 5: dense with drop (CDGKD)": (1, "cdgkd"),
 }
 
 # (table, method): DEAP arousal, DEAP valence, MAHNOB-HCI arousal, MAHNOB-HCI valence; None is a printed "-".
@@ -126,6 +152,12 @@ RED_FLAGS = (
     "beside every accuracy here; the paper prints accuracy only, without spread.",
     "The paper does not state split protocol, folds, seeds, label threshold or visual backbone.",
 )
+
+
+def in_order(protocols: Iterable[str]) -> list[str]:
+    """Protocols, each once, in the order of ``PROTOCOL_NAMES``."""
+    wanted = set(protocols)
+    return [name for name in PROTOCOL_NAMES if name in wanted]
 
 
 def paper_accuracy(table: int, method: str, dataset: str, target: str) -> float:

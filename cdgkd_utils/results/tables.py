@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..data.constants import TARGETS
 from .metrics import METRICS
-from .paper import DATASETS, PROTOCOLS, ROWS, paper_accuracy
+from .paper import DATASETS, PROTOCOL_NAMES, PROTOCOLS, ROWS, paper_accuracy
 from .statistics import holm, mean_interval, paired_test
 
 CELL = ["table", "dataset", "target", "protocol"]
@@ -32,6 +32,7 @@ def results_table(
     profile: str,
     data: str,
     datasets: Sequence[str] = DATASETS,
+    protocols: Sequence[str] = PROTOCOLS,
 ) -> pd.DataFrame:
     """Summarise the runs of one of the paper's tables, in long form, with the rows nobody ran yet.
 
@@ -48,6 +49,8 @@ def results_table(
         What the numbers may be called; runs of another profile or other data are an error.
     datasets : sequence of str
         Data sets whose rows are wanted, run or not.
+    protocols : sequence of str
+        Protocols whose rows are wanted, run or not.
 
     Returns
     -------
@@ -72,11 +75,14 @@ def results_table(
     unwanted = sorted(set(runs["dataset"]) - set(datasets))
     if unwanted:
         raise ValueError(f"runs: dataset {', '.join(unwanted)} is not among {', '.join(datasets)}")
+    unwanted = sorted(set(runs["protocol"]) - set(protocols))
+    if unwanted:
+        raise ValueError(f"runs: protocol {', '.join(unwanted)} is not among {', '.join(protocols)}")
     groups = dict(list(runs.groupby([*CELL, "method", "metric"])))
     rows = []
     for dataset in datasets:
         for target in TARGETS:
-            for protocol in PROTOCOLS:
+            for protocol in protocols:
                 for method in ROWS[table]:
                     cell = (table, dataset, target, protocol, method)
                     for metric in ("accuracy", *[m for m in METRICS if m != "accuracy" and (*cell, m) in groups]):
@@ -169,7 +175,7 @@ def _checked(runs: pd.DataFrame, table: int) -> pd.DataFrame:
     if missing:
         raise ValueError(f"runs: column {', '.join(missing)} is missing")
     runs = runs[runs["table"] == table]
-    known_names = {"target": TARGETS, "protocol": PROTOCOLS, "method": ROWS[table], "metric": METRICS}
+    known_names = {"target": TARGETS, "protocol": PROTOCOL_NAMES, "method": ROWS[table], "metric": METRICS}
     for column, known in known_names.items():
         unknown = sorted(set(runs[column]) - set(known))
         if unknown:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..data.constants import TARGETS
 from ..results.display import display_name, one_table
 from ..results.metrics import METRIC_NAMES
-from ..results.paper import PROTOCOL_NAMES, PROTOCOLS, ROWS, TABLE_TITLES
+from ..results.paper import CEILING, PROTOCOL_NAMES, ROWS, TABLE_TITLES, in_order
 from .style import COLOURS, chance_line
 
 OFFSETS = {"trial": -0.17, "subject": 0.17}  # rows, so that the two protocols do not hide each other
@@ -59,7 +59,7 @@ def dot_plot(
         raise ValueError(f"target: the table has no rows for {target!r}")
     methods = ROWS[table]
     ax = ax or plt.subplots(figsize=(7.5, min(4.5, 1.6 + 0.26 * len(methods))))[1]
-    for protocol in PROTOCOLS:
+    for protocol in in_order(part["protocol"]):
         _draw_protocol(ax, part[part["protocol"] == protocol], protocol, metric, methods)
     if metric == "accuracy":
         printed = part.drop_duplicates("method").set_index("method")["paper"].dropna()
@@ -113,13 +113,21 @@ def table_figure(long_table: pd.DataFrame, table: int, metric: str = "accuracy",
 
 def _draw_protocol(ax: Axes, part: pd.DataFrame, protocol: str, metric: str, methods: tuple[str, ...]) -> None:
     shown = part[(part["metric"] == metric) & (part["n_runs"] > 0)]
-    rows = np.array([methods.index(method) for method in shown["method"]]) + OFFSETS[protocol]
+    rows = np.array([methods.index(method) for method in shown["method"]]) + OFFSETS.get(protocol, 0.0)
     mean = shown["mean"].to_numpy()
     # A single run has no interval; its bar has no length instead of making matplotlib drop the dot.
     bars = np.nan_to_num(np.stack([mean - shown["low"], shown["high"] - mean]))
-    style = {"color": COLOURS[protocol], "marker": MARKERS[protocol], "linestyle": "none", "linewidth": 1.2}
+    style = {"color": _colour(protocol), "marker": MARKERS.get(protocol, "o"), "linestyle": "none", "linewidth": 1.2}
     ax.errorbar(mean, rows, xerr=bars, label=PROTOCOL_NAMES[protocol], markersize=5, **style)
     majority = part.loc[part["metric"] == "majority", "mean"].mean()
     if metric in ("accuracy", "expected_accuracy") and not np.isnan(majority):
         label = f"majority, {PROTOCOL_NAMES[protocol]}"
-        ax.axvline(majority, color=COLOURS[protocol], linestyle=":", linewidth=1.1, label=label, zorder=1)
+        ax.axvline(majority, color=_colour(protocol), linestyle=":", linewidth=1.1, label=label, zorder=1)
+    ceiling = shown.loc[shown["method"] == CEILING, "mean"]
+    if len(ceiling):
+        label = f"ceiling (true posterior), {PROTOCOL_NAMES[protocol]}"
+        ax.axvline(ceiling.item(), color=_colour(protocol), linestyle="-.", linewidth=0.9, label=label, zorder=1)
+
+
+def _colour(protocol: str) -> str:
+    return COLOURS.get(protocol, COLOURS["absent"] if "LEAKY" in protocol else COLOURS["trial"])

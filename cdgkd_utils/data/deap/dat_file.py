@@ -15,9 +15,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, RATINGS, WINDOW_SAMPLES
+from ..constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, RATINGS, SFREQ, WINDOW_SAMPLES
 from ..errors import DataError
 
+LONGEST_SECONDS = 63  # of the release's trials; a longer one has another sampling rate
 N_DAT_CHANS = len(DEAP_EEG) + len(DEAP_PERIPHERAL)
 # All that a pickled float array refers to, under NumPy's old and new module names.
 _ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype")} | {
@@ -111,17 +112,21 @@ def read_dat(path: str | os.PathLike, mapped: bool = True) -> tuple[np.ndarray, 
     if not isinstance(content, dict) or not {"data", "labels"} <= content.keys():
         raise fail("holds no dict with 'data' and 'labels'", "the preprocessed Python release")
     data, labels = content["data"], content["labels"]
-    shortest = BASELINE_SAMPLES + WINDOW_SAMPLES
+    shortest, longest = BASELINE_SAMPLES + WINDOW_SAMPLES, int(LONGEST_SECONDS * SFREQ)
     for name, array in (("data", data), ("labels", labels)):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             raise fail(f"'{name}' is {getattr(array, 'dtype', type(array).__name__)}", "an array of floats")
-    if data.ndim != 3 or data.shape[0] == 0 or data.shape[1] != N_DAT_CHANS or data.shape[2] < shortest:
-        raise fail(f"'data' has shape {data.shape}", f"(n_trials, {N_DAT_CHANS}, {shortest} or more)")
+    if data.ndim != 3 or not len(data) or data.shape[1] != N_DAT_CHANS or not shortest <= data.shape[2] <= longest:
+        raise fail(
+            f"'data' has shape {data.shape}",
+            f"(n_trials, {N_DAT_CHANS}, {shortest} to {longest}: at most {LONGEST_SECONDS} s at {SFREQ:g} Hz)",
+        )
     if labels.shape != (len(data), len(RATINGS)):
         raise fail(f"'labels' has shape {labels.shape}", f"({len(data)}, {len(RATINGS)})")
     for name, array in (("data", data), ("labels", labels)):
-        if not all(np.isfinite(row).all() for row in array):  # row by row: within the processor's cache
-            raise fail(f"'{name}' holds NaN or infinite values", "finite numbers")
+        for row, numbers in enumerate(array):  # row by row: within the processor's cache
+            if not np.isfinite(numbers).all():
+                raise fail(f"'{name}' holds NaN or infinite values in trial {row + 1}", "finite numbers")
     return data, labels
 
 

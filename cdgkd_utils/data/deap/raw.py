@@ -10,24 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from ..constants import BASELINE_SAMPLES, BASELINE_SECONDS, CHANNEL_ROWS, DEAP_EEG, RATINGS, WINDOW_SECONDS
+from ..constants import BASELINE_SECONDS, CHANNEL_ROWS, CHANNELS, DEAP_EEG, RATINGS, SFREQ, WINDOW_SECONDS
 from ..errors import DataError
 from ..files.bdf import open_bdf
+from ..files.mark import SYNTHETIC_FILE, read_mark
+from ..files.signal_checks import UnusableSignal, check_signals
 from ..types import Trial
+from .ratings import RATING_COLUMNS, RATINGS_FILE, VIDEO_FOLDER, read_ratings
 from .raw_signal import EOG, RAW_SFREQ, find_channels, load_trial, playback_onsets, preprocess
-from .reader import RATING_COLUMNS, RATINGS_FILE, SYNTHETIC_FILE, VIDEO_FOLDER, _read_csv, _synthetic
+from .reader import DeapTree, make_trial, subjects_with
+
+if TYPE_CHECKING:
+    import mne
 
 RAW_FOLDER = "data_original"
 PLAYBACK_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class RawTree:
-    """The recordings of a DEAP folder and the ratings that belong to them.
+class RawTree(DeapTree):
+    """The recordings of a DEAP folder, and the ratings and clips that belong to them.
 
     Attributes
     ----------
@@ -35,22 +40,37 @@ class RawTree:
     subjects : tuple of int
         Subjects with a ``.bdf`` file.
     ratings : DataFrame
-        Rows of ``participant_ratings.csv`` of these subjects, sorted by participant and experiment.
-    seconds : float
-        Length of the stimulus: 60, or what a synthetic folder says.
+    synthetic : dict or None
+        As in :class:`~cdgkd_utils.data.deap.reader.DeapTree`.
     """
 
-    root: Path
-    subjects: tuple[int, ...]
-    ratings: pd.DataFrame
-    seconds: float
+    @property
+    def name(self) -> str:
+        """What numbers computed from these recordings may be called."""
+        return f"{super().name}, original recordings"
+
+    @property
+    def seconds(self) -> float:
+        """Length of a stimulus: 60, or what a synthetic folder says."""
+        if self.synthetic is None:
+            return PLAYBACK_SECONDS
+        n_windows = self.synthetic["settings"].get("n_windows", 15)
+        if not isinstance(n_windows, int) or n_windows < 1:
+            raise DataError(
+                f"{self.root / SYNTHETIC_FILE}: n_windows is {n_windows!r}, expected 1 or more; write the folder again"
+            )
+        return n_windows * WINDOW_SECONDS
 
     def bdf(self, subject: int) -> Path:
         """Path of a subject's recording."""
         return self.root / RAW_FOLDER / f"s{subject:02d}.bdf"
 
+    def recordings(self) -> list[Path]:
+        """The files with the subjects' EEG."""
+        return [self.bdf(subject) for subject in self.subjects]
 
-def open_raw_tree(root: str | Path, subjects: Iterable[int] | None = None) -> RawTree:
+
+def open_raw_tree(root: str | Path, subjects: Iterable[int] | None = None, *, with_video: bool = False) -> RawTree:
     """List the recordings of a DEAP folder and check its table of ratings, without reading signals.
 
     Parameters
@@ -59,6 +79,8 @@ def open_raw_tree(root: str | Path, subjects: Iterable[int] | None = None) -> Ra
         Folder with ``data_original`` and ``metadata_csv``; ``face_video`` may be missing.
     subjects : iterable of int, optional
         Default: all that have a recording.
+    with_video : bool
+        Only subjects who have a folder of face clips, too (s01..s22 at most).
 
     Raises
     ------
@@ -66,34 +88,18 @@ def open_raw_tree(root: str | Path, subjects: Iterable[int] | None = None) -> Ra
         A recording is missing, or the table of ratings is not usable.
     """
     root = Path(root).expanduser()
-    available = sorted(int(path.name[1:3]) for path in (root / RAW_FOLDER).glob("s[0-9][0-9].bdf"))
+    recorded = subjects_with(root / RAW_FOLDER, ".bdf")
+    available = sorted(recorded & subjects_with(root / VIDEO_FOLDER, "") if with_video else recorded)
     chosen = available if subjects is None else sorted(set(subjects))
     absent = sorted(set(chosen) - set(available))
     if absent or not available:
+        also = f" with face video in {VIDEO_FOLDER}" if with_video else ""
         raise DataError(
-            f"{root / RAW_FOLDER}: no recording {', '.join(f's{subject:02d}.bdf' for subject in absent or [1])}; "
+            f"{root / RAW_FOLDER}: no recording {', '.join(f's{subject:02d}.bdf' for subject in absent or [1])}{also}; "
             f"there is {', '.join(f's{subject:02d}' for subject in available) or 'none'}; "
             "unpack data_original.zip of DEAP there"
         )
-    path = root / RATINGS_FILE
-    columns = ["Participant_id", "Trial", "Experiment_id", *RATING_COLUMNS]
-    table = _read_csv(path, columns)
-    table[columns] = table[columns].apply(pd.to_numeric, errors="coerce")
-    table = table[table["Participant_id"].isin(chosen)].sort_values(["Participant_id", "Experiment_id"])
-    for subject in chosen:
-        rows = table[table["Participant_id"] == subject]
-        for column in ("Trial", "Experiment_id"):
-            if rows.empty or sorted(rows[column]) != list(range(1, len(rows) + 1)):
-                raise DataError(
-                    f"{path}: column {column} of participant {subject} is no permutation of 1..{len(rows) or 40}; "
-                    "expected one row per trial: copy it again from metadata_csv.zip"
-                )
-        for column in RATING_COLUMNS:
-            if not rows[column].between(1, 9).all():
-                raise DataError(f"{path}: {column} of participant {subject} leaves 1..9 or is blank; copy it again")
-    note = _synthetic(root / SYNTHETIC_FILE)
-    seconds = PLAYBACK_SECONDS if note is None else note["settings"].get("n_windows", 15) * WINDOW_SECONDS
-    return RawTree(root, tuple(chosen), table.reset_index(drop=True), float(seconds))
+    return RawTree(root, tuple(chosen), read_ratings(root, chosen), read_mark(root))
 
 
 def read_deap_raw(
@@ -137,14 +143,38 @@ def read_deap_raw(
     return (trial for subject in tree.subjects for trial in raw_trials(tree, subject, remove_eog))
 
 
-def raw_trials(tree: RawTree, subject: int, remove_eog: bool = True) -> Iterator[Trial]:
-    """Yield one subject's trials; see :func:`read_deap_raw`."""
+@dataclass(frozen=True)
+class Recording:
+    """One subject's recording, opened and checked, but without its signals.
+
+    Attributes
+    ----------
+    path : Path
+    raw : mne.io.BaseRaw
+    picks : list of int
+        Places of the electrodes and, if they are to be regressed out, of the eyes' channels.
+    onsets : ndarray of int
+        First samples of the stimuli at 512 Hz, in the order of presentation.
+    """
+
+    path: Path
+    raw: mne.io.BaseRaw
+    picks: list[int]
+    onsets: np.ndarray
+
+
+def open_recording(tree: RawTree, subject: int, remove_eog: bool = True) -> Recording:
+    """Open a recording and hold its rate, channels and triggers against what they must be; cheap.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, a channel is missing, or its stimuli are not those of the table of ratings.
+    """
     path = tree.bdf(subject)
     raw = open_bdf(path, RAW_SFREQ)
-    wanted = [*DEAP_EEG, *(EOG if remove_eog else ())]
-    picks = find_channels(raw, path, wanted)
-    rows = tree.ratings[tree.ratings["Participant_id"] == subject]
-    onsets = playback_onsets(raw, path, len(rows), RATINGS_FILE)
+    picks = find_channels(raw, path, [*DEAP_EEG, *(EOG if remove_eog else ())])
+    onsets = playback_onsets(raw, path, len(tree.rows(subject)), RATINGS_FILE)
     before, after = BASELINE_SECONDS * RAW_SFREQ, tree.seconds * RAW_SFREQ
     if onsets[0] < before or onsets[-1] + after > raw.n_times:
         raise DataError(
@@ -156,18 +186,60 @@ def raw_trials(tree: RawTree, subject: int, remove_eog: bool = True) -> Iterator
             f"{path}: two stimuli begin {np.diff(onsets).min() / RAW_SFREQ:.1f} s apart, "
             f"expected {tree.seconds:g} s or more; the trigger channel is damaged: copy it again"
         )
-    for row in rows.itertuples():
+    return Recording(path, raw, picks, onsets)
+
+
+def raw_trials(
+    tree: RawTree,
+    subject: int,
+    remove_eog: bool = True,
+    *,
+    with_video: bool = False,
+    excluded: list[tuple[int, str]] | None = None,
+) -> Iterator[Trial]:
+    """Yield one subject's trials; see :func:`read_deap_raw`.
+
+    Parameters
+    ----------
+    tree : RawTree
+    subject : int
+    remove_eog : bool
+    with_video : bool
+        Pass over trials without a face clip.
+    excluded : list, optional
+        Takes (trial, reason) of each trial with a flat or impossible channel, which is left out then; without
+        it they raise.
+
+    Raises
+    ------
+    DataError
+        The recording is damaged or contradicts the table of ratings.
+    UnusableSignal
+        A channel is flat for 4 s or beyond 60 mV, and nobody takes its trial's name.
+    """
+    found = open_recording(tree, subject, remove_eog)
+    before, after = BASELINE_SECONDS * RAW_SFREQ, tree.seconds * RAW_SFREQ
+    for row in tree.rows(subject).itertuples():
+        if with_video and row.clip is None:
+            continue
         # The recording is in the order of presentation, the table by Experiment_id.
-        start, stop = (int(onsets[int(row.Trial) - 1] + shift) for shift in (-before, after))
-        eeg = preprocess(load_trial(raw, path, picks, start, stop), start, stop, raw.n_times)[list(CHANNEL_ROWS)]
-        clip = tree.root / VIDEO_FOLDER / f"s{subject:02d}" / f"s{subject:02d}_trial{int(row.Trial):02d}.avi"
-        yield Trial(
-            subject=subject,
-            trial=int(row.Experiment_id),
-            presentation=int(row.Trial),
-            stimulus=f"stimulus-{int(row.Experiment_id):02d}",
-            eeg=eeg[:, BASELINE_SAMPLES:],
-            baseline=eeg[:, :BASELINE_SAMPLES],
-            ratings={name: float(getattr(row, column)) for name, column in zip(RATINGS, RATING_COLUMNS, strict=True)},
-            video=clip if clip.is_file() else None,
-        )
+        start, stop = (int(found.onsets[row.Trial - 1] + shift) for shift in (-before, after))
+        try:
+            signals = load_trial(found.raw, found.path, found.picks, start, stop)
+            eeg = preprocess(signals, start, stop, found.raw.n_times)[list(CHANNEL_ROWS)]
+            check_signals(eeg, CHANNELS, SFREQ, f"{found.path}: trial {row.Experiment_id}")
+        except UnusableSignal as fault:
+            if excluded is None:
+                raise
+            excluded.append((row.Experiment_id, str(fault)))
+            continue
+        ratings = {name: float(getattr(row, column)) for name, column in zip(RATINGS, RATING_COLUMNS, strict=True)}
+        yield make_trial(row, eeg, ratings)
+
+
+def trials_of(
+    tree: RawTree, subjects: Iterable[int] | None = None, excluded: list[tuple[int, str]] | None = None
+) -> Iterator[Trial]:
+    """Trials with a face clip, as :func:`cdgkd_utils.data.deap.reader.trials_of` yields them from ``.dat`` files."""
+    for subject in tree.subjects if subjects is None else subjects:
+        yield from raw_trials(tree, subject, with_video=True, excluded=excluded)

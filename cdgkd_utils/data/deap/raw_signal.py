@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..constants import DEAP_EEG, SFREQ
+from ..constants import BASELINE_SECONDS, DEAP_EEG, SFREQ
 from ..errors import DataError
+from ..files.bdf import channel_words
 from ..files.filtering import band_pass
+from ..files.signal_checks import REMEDY, UnusableSignal, flat_channels
 from ..types import Trial
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def playback_onsets(raw: mne.io.BaseRaw, path: Path, n_trials: int, told_by: str
         raise DataError(f"{path}: no trigger channel (labelled Status, or not at all); take DEAP's own file")
     found = []
     for pick in candidates:
-        playing = (np.rint(raw.get_data(picks=[pick])[0]).astype(np.int64) & 0xFF) == PLAYBACK
+        playing = (channel_words(path, pick) & 0xFF) == PLAYBACK
         onsets = np.flatnonzero(playing[1:] & ~playing[:-1]) + 1
         if len(onsets) == n_trials:
             return onsets
@@ -66,15 +68,32 @@ def playback_onsets(raw: mne.io.BaseRaw, path: Path, n_trials: int, told_by: str
 
 
 def load_trial(raw: mne.io.BaseRaw, path: Path, picks: list[int], start: int, stop: int) -> np.ndarray:
-    """Samples of a trial and its margins in µV, shape (n_picks, n)."""
+    """Samples of a trial and its margins in µV, shape (n_picks, n).
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+    path : Path
+        Its file, for messages.
+    picks : list of int
+        Places of the channels.
+    start, stop : int
+        The trial with the 3 s before it, in samples of the recording.
+
+    Raises
+    ------
+    UnusableSignal
+        A channel is flat.
+    """
     first, last = max(start - MARGIN, 0), min(stop + MARGIN, raw.n_times)
     data = raw.get_data(picks=picks, start=first, stop=last) * 1e6
     trial = data[:, start - first : stop - first]
-    if (flat := np.ptp(trial, axis=1) == 0).any():
-        names = ", ".join(raw.ch_names[picks[i]].strip() for i in np.flatnonzero(flat))
-        raise DataError(
-            f"{path}: channel {names} is flat from {start / RAW_SFREQ:.1f} s to {stop / RAW_SFREQ:.1f} s; "
-            "leave this subject out, or take DEAP's own file"
+    names = [raw.ch_names[pick].strip() for pick in picks]
+    stimulus = trial[:, int(BASELINE_SECONDS * RAW_SFREQ) :]
+    if flat := flat_channels(stimulus, names, RAW_SFREQ):
+        raise UnusableSignal(
+            f"{path}: channel {flat} is flat for 4 s or longer in the stimulus at "
+            f"{start / RAW_SFREQ + BASELINE_SECONDS:.1f} s, expected a signal; {REMEDY}"
         )
     return data
 

@@ -11,13 +11,13 @@ import pandas as pd
 from scipy.signal import resample_poly
 
 from ..constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, SFREQ, WINDOW_SAMPLES, WINDOW_SECONDS
-from ..files.bdf import write_bdf_blocks
+from ..files.bdf_writer import write_bdf_blocks
 from ..twin.eeg import synthesise_eeg, synthesise_peripheral
 from ..twin.leadfield import EYES, leadfield
 from ..twin.plan import SubjectPlan, TwinSettings
+from .ratings import RATINGS_FILE
 from .raw import RAW_FOLDER
 from .raw_signal import PLAYBACK, RAW_SFREQ
-from .reader import RATINGS_FILE
 
 # The order of the electrodes in s01..s22; s23..s32 have that of the ``.dat`` files.
 TWENTE_EEG = (

@@ -15,13 +15,15 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from ..constants import VIDEO_FPS, VIDEO_SECONDS, WINDOW_SECONDS
+from ..files.mark import SYNTHETIC_FILE, TRUTH_FILE
 from ..files.new_folder import new_folder
 from ..twin.eeg import synthesise_eeg, synthesise_peripheral
 from ..twin.face import face_track, render
 from ..twin.generator import SubjectPlan, TwinSettings, plan_subject, truth_table
 from .dat_file import write_dat
+from .ratings import RATING_COLUMNS, RATINGS_FILE, VIDEO_FOLDER
 from .raw_writer import write_raw
-from .reader import DAT_FOLDER, RATING_COLUMNS, RATINGS_FILE, SYNTHETIC_FILE, TRUTH_FILE, VIDEO_FOLDER
+from .reader import DAT_FOLDER
 
 WARNING = (
     "Synthetic data made by cdgkd_utils in the file layout of DEAP. No person was recorded: "
@@ -87,7 +89,8 @@ def write_deap(
 
 def _write_tree(settings: TwinSettings, root: Path, frame_size: int, n_jobs: int, raw: bool) -> None:
     plans = [plan_subject(settings, subject) for subject in range(1, settings.n_subjects + 1)]
-    for folder in (DAT_FOLDER, Path(RATINGS_FILE).parent, *(f"{VIDEO_FOLDER}/s{plan.subject:02d}" for plan in plans)):
+    filmed = [f"{VIDEO_FOLDER}/s{plan.subject:02d}" for plan in plans if plan.has_video.any()]
+    for folder in (DAT_FOLDER, Path(RATINGS_FILE).parent, *filmed):
         (root / folder).mkdir(parents=True)
     note = {"warning": WARNING, "layout": "deap", "settings": asdict(settings), "frame_size": frame_size, "crf": CRF}
     (root / SYNTHETIC_FILE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

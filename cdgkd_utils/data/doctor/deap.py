@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from ..constants import CHANNELS, MISSING_CLIPS, SFREQ, TARGETS, VIDEO_FPS, VIDEO_SUBJECTS, WINDOW_SECONDS
-from ..deap.reader import DAT_FOLDER, SYNTHETIC_FILE, VIDEO_FOLDER, open_tree, trials_of
+from ..constants import MISSING_CLIPS, SFREQ, TARGETS, VIDEO_FPS, VIDEO_SUBJECTS, WINDOW_SECONDS
+from ..deap.ratings import VIDEO_FOLDER
+from ..deap.raw import RAW_FOLDER
+from ..deap.reader import DAT_FOLDER, open_tree, trials_of
+from ..files.mark import SYNTHETIC_FILE
+from .deap_raw import examine_recordings
 from .report import Report, clip_facts, clip_table, spread
 
-RAW_FOLDER = "data_original"
 MARKS = (DAT_FOLDER, VIDEO_FOLDER, RAW_FOLDER, "metadata_csv", "data_preprocessed_matlab")
 _LICENCE = "DEAP is handed out for research after signing the end user licence agreement on its own page"
 # piece: (file that shows it, how it comes here)
@@ -30,13 +32,14 @@ def diagnose_deap(root: Path, n_clips: int, deep: bool) -> Report:
     raw = {int(path.name[1:3]) for path in (root / RAW_FOLDER).glob("s[0-9][0-9].bdf")}
     clips = {int(path.name[1:3]): sorted(path.glob("s*_trial*.avi")) for path in folder.glob("s[0-9][0-9]")}
     report.facts["EEG, preprocessed"] = f"{len(eeg)} files ({_span(eeg)})"
-    report.facts["EEG, raw"] = f"{len(raw)} recordings ({_span(raw)}), not needed"
+    report.facts["EEG, raw"] = f"{len(raw)} recordings ({_span(raw)}), for dataset='deap_raw' only"
     report.facts["face video"] = f"{sum(map(len, clips.values()))} clips of {_span(clips)}"
     _missing(report, eeg, clips, raw)
-    try:
-        open_tree(root)
-    except Exception as error:  # the reader's word on the folder as a whole
-        report.blockers.append(str(error))
+    if eeg or not raw:
+        try:
+            open_tree(root)
+        except Exception as error:  # the reader's word on the folder as a whole
+            report.blockers.append(str(error))
     sample, rows, usable, excluded = [], [], [], []
     for subject in sorted(eeg | raw | set(clips)):
         trials, left_out, reason = _subject(report, subject, subject in eeg, clips.get(subject, []))
@@ -59,6 +62,7 @@ def diagnose_deap(root: Path, n_clips: int, deep: bool) -> Report:
     report.excluded = pd.DataFrame(excluded, columns=["subject", "trial", "reason"])
     _clips(report, sample if deep else spread(sample, n_clips))
     report.count_usable()
+    examine_recordings(report, raw, {clip for clips_of in clips.values() for clip in clips_of}, deep)
     return report
 
 
@@ -107,21 +111,25 @@ def _subject(report: Report, subject: int, has_eeg: bool, clips: list[Path]) -> 
                 "no clip, in the release neither" if known else f"no clip s{subject:02d}_trial{int(row.Trial):02d}.avi"
             )
             left_out.append((subject, int(row.Experiment_id), why))
-        for trial in trials_of(tree, [subject]):
+        unusable: list[tuple[int, str]] = []
+        for trial in trials_of(tree, [subject], excluded=unusable):
             seconds = trial.eeg.shape[1] / SFREQ
             if trial.video in damaged:
                 left_out.append((subject, trial.trial, f"{trial.video.name}: {damaged[trial.video]}"))
                 continue
-            flat = [name for name, signal in zip(CHANNELS, trial.eeg, strict=True) if np.ptp(signal) == 0]
-            if flat:
-                report.notes.append(f"subject {subject}, trial {trial.trial}: channel {', '.join(flat)} is flat")
             if seconds - lasts[trial.video] >= WINDOW_SECONDS:
                 report.notes.append(
                     f"{trial.video.name}: {lasts[trial.video]:g} s of {seconds:g} s; windows after its end are left out"
                 )
+            if lasts[trial.video] - seconds >= WINDOW_SECONDS:
+                report.notes.append(
+                    f"{trial.video.name}: {lasts[trial.video]:g} s, but its trial has {seconds:g} s; is the EEG at "
+                    f"{SFREQ:g} Hz?"
+                )
             usable.append((subject, trial.trial, seconds, *(trial.ratings[target] for target in TARGETS)))
             before = trial.baseline.shape[1] / SFREQ
             report.facts["trials"] = f"{before:g} s before and {seconds:g} s of the stimulus, at {SFREQ:g} Hz"
+        left_out += [(subject, number, _short(reason, report.root)) for number, reason in unusable]
     except Exception as error:  # a doctor outlives the patient
         if str(error) not in report.blockers:
             report.blockers.append(str(error))
@@ -130,7 +138,7 @@ def _subject(report: Report, subject: int, has_eeg: bool, clips: list[Path]) -> 
     return usable, left_out, reason
 
 
-def _short(error: Exception, root: Path) -> str:
+def _short(error: Exception | str, root: Path) -> str:
     return str(error).replace(f"{root}/", "").split(";")[0]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..constants import TARGETS
-from ..deap.reader import SYNTHETIC_FILE
+from ..errors import DataError
+from ..files.mark import SYNTHETIC_FILE
 from ..mahnob.reader import SUBSETS, MahnobTree, open_mahnob
 from ..mahnob.recording import MAHNOB_SFREQ, read_eeg
 from ..mahnob.session import VIDEO_RATE
@@ -118,11 +119,13 @@ def _signals(report: Report, tree: MahnobTree, n_clips: int, deep: bool) -> None
     report.facts["EEG"] = f"{MAHNOB_SFREQ} Hz, 32 channels by name; {len(sample)} recordings read"
     for found, fact in zip(sample, facts, strict=True):
         problems = [f"{found.video}: {fact['problem']}; copy it again or remove it"] if fact["problem"] else []
+        report.blockers += problems
         try:
             read_eeg(found.bdf, found.span)
-        except Exception as error:  # a doctor outlives the patient
+        except DataError as error:  # costs this session, as it does when windows are prepared
             problems.append(str(error))
-        report.blockers += problems
+        except Exception as error:  # a doctor outlives the patient
+            report.blockers.append(f"{found.bdf}: {error}")
         if problems:
             report.trials = report.trials[report.trials["trial"] != found.session].reset_index(drop=True)
             line = {"subject": found.subject, "trial": found.session, "reason": "; ".join(problems)}

@@ -48,6 +48,9 @@ class Report:
         Oddities that stop nothing.
     missing : list of (str, str)
         What is not there, and how to obtain it.
+    other_ways : dict of str to str
+        Further values of ``dataset`` that read the same folder, and why the notebooks do not run with them; empty
+        where they do.
     """
 
     root: Path
@@ -63,10 +66,11 @@ class Report:
     blockers: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
+    other_ways: dict[str, str] = field(default_factory=dict)
 
     @property
     def obstacle(self) -> str:
-        """Why the notebooks do not run on this folder; empty if they do."""
+        """Why the notebooks do not run with ``dataset`` = `kind`; empty if they do."""
         if self.kind == "unknown":
             return "not a folder that can be read"
         if self.kind not in DATASETS:
@@ -77,8 +81,8 @@ class Report:
 
     @property
     def usable(self) -> bool:
-        """The notebooks run on this folder as it is."""
-        return not self.obstacle
+        """The notebooks run on this folder as it is, in one way or another."""
+        return not self.obstacle or "" in self.other_ways.values()
 
     def text(self) -> str:
         """The report for reading, without absolute paths."""
@@ -105,8 +109,11 @@ class Report:
         ):
             if lines:
                 blocks.append(f"{title}\n" + _indented("\n".join(f"- {line}" for line in lines)))
-        runs = f"01 to 05 with dataset='{self.kind}': {self.obstacle or 'run'}\n" if self.kind != "unknown" else ""
-        blocks.append("Notebooks\n" + _indented(f"{runs}01 to 05 with dataset='twin': run, without any files"))
+        ways = {self.kind: self.obstacle} if self.kind != "unknown" else {}
+        runs = [f"01 to 05 with dataset='{way}': {why or 'run'}" for way, why in {**ways, **self.other_ways}.items()]
+        blocks.append(
+            "Notebooks\n" + _indented("\n".join([*runs, "01 to 05 with dataset='twin': run, without any files"]))
+        )
         # Messages of the readers name files by their full path; a stored notebook should not.
         text = "\n\n".join(blocks)
         for form in {str(self.root), str(self.root.absolute())} - {"."}:

@@ -11,7 +11,6 @@ Neutral sessions (``_N_``) and those of the tagging experiments share the tree; 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..constants import RATINGS
-from ..deap.reader import SYNTHETIC_FILE, TRUTH_FILE
 from ..errors import DataError
+from ..files.mark import SYNTHETIC_FILE, TRUTH_FILE, read_mark, read_truth, tree_name
 from ..types import Trial
 from .recording import read_eeg
 from .session import XML_FILE, MahnobSession, inspect_session
@@ -71,9 +70,7 @@ class MahnobTree:
     @property
     def name(self) -> str:
         """What numbers computed from this folder may be called."""
-        if self.synthetic is None:
-            return "MAHNOB-HCI"
-        return f"synthetic tree in MAHNOB-HCI's layout (world {self.synthetic['settings']['world']})"
+        return tree_name("MAHNOB-HCI", self.synthetic)
 
     @property
     def n_skipped(self) -> int:
@@ -114,15 +111,7 @@ class MahnobTree:
 
     def truth(self) -> pd.DataFrame | None:
         """The latents stored with a synthetic folder, one row per trial; None for real data."""
-        if self.synthetic is None:
-            return None
-        path = self.root / TRUTH_FILE
-        try:
-            table = pd.read_csv(path)
-            table[["subject", "trial"]]
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: expected the twin's latents ({error}); write the folder again") from error
-        return table
+        return read_truth(self.root, self.synthetic)
 
 
 def open_mahnob(root: str | Path, subset: str | None = None, subjects: Iterable[int] | None = None) -> MahnobTree:
@@ -159,18 +148,7 @@ def open_mahnob(root: str | Path, subset: str | None = None, subjects: Iterable[
     everyone = subset is None and subjects is None
     kept = [n for n in sorted(found) if everyone or ((place := session_place(n)) and place[0] in chosen)]
     sessions = tuple(inspect_session(found[number], number) for number in kept)
-    return MahnobTree(root, sessions, _synthetic(root / SYNTHETIC_FILE))
-
-
-def _synthetic(path: Path) -> dict | None:
-    if not path.exists():
-        return None
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-        note["settings"]["world"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: expected JSON with the twin's settings; write the folder again") from error
-    return note
+    return MahnobTree(root, sessions, read_mark(root))
 
 
 def trials_of(

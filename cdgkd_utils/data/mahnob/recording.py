@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..constants import BASELINE_SAMPLES, CHANNEL_ROWS, DEAP_EEG, SFREQ, WINDOW_SECONDS
+from ..constants import BASELINE_SAMPLES, CHANNEL_ROWS, CHANNELS, DEAP_EEG, SFREQ, WINDOW_SECONDS
 from ..errors import DataError
-from ..files.bdf import open_bdf
+from ..files.bdf import channel_words, open_bdf
 from ..files.filtering import band_pass
+from ..files.signal_checks import REMEDY, UnusableSignal, check_signals, flat_channels
 
 MAHNOB_SFREQ = 256  # Hz
 MARGIN_SECONDS = 30.0  # recorded before and after the clip
@@ -88,24 +89,14 @@ def stimulus_span(path: str | os.PathLike, clip_seconds: float | None) -> Stimul
 
 
 def _status(path: Path) -> np.ndarray:
-    """The trigger words, shape (n_samples,), int32. Only the last channel is fetched: folders hold a thousand files."""
+    """The trigger words, shape (n_samples,), int32. Other channels are not read: folders hold a thousand files."""
     raw = open_bdf(path, MAHNOB_SFREQ)
     missing = [name for name in (*DEAP_EEG, "Status") if name not in raw.ch_names]
     if missing:
         raise DataError(f"{path}: channel {', '.join(missing)} missing; take the original recording")
-    n_chans, size = len(raw.ch_names), MAHNOB_SFREQ * 3
-    start = 256 * (n_chans + 1)
-    n_records, rest = divmod(path.stat().st_size - start, n_chans * size)
-    if rest or raw.ch_names[-1] != "Status":
-        raise DataError(f"{path}: expected records of 1 s with the channel Status in last place; copy it again")
-    three = np.empty((n_records, size), np.uint8)
-    with open(path, "rb") as file:
-        for number, record in enumerate(three):
-            file.seek(start + (number * n_chans + n_chans - 1) * size)
-            if file.readinto(record.data) != size:
-                raise DataError(f"{path}: ends within a record; copy it again")
-    three = three.reshape(-1, 3).astype(np.int32)
-    return three[:, 0] | three[:, 1] << 8 | three[:, 2] << 16
+    if raw.ch_names[-1] != "Status":
+        raise DataError(f"{path}: expected the channel Status in last place; copy it again")
+    return channel_words(path, len(raw.ch_names) - 1)
 
 
 def read_eeg(path: str | os.PathLike, span: StimulusSpan) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +121,9 @@ def read_eeg(path: str | os.PathLike, span: StimulusSpan) -> tuple[np.ndarray, n
     Raises
     ------
     DataError
-        The file cannot be read, or a channel is flat.
+        The file cannot be read.
+    UnusableSignal
+        A channel is flat for 4 s, or beyond 60 mV.
     """
     path = Path(path)
     raw = open_bdf(path, MAHNOB_SFREQ)
@@ -139,14 +132,16 @@ def read_eeg(path: str | os.PathLike, span: StimulusSpan) -> tuple[np.ndarray, n
     except Exception as error:  # missing channels, or whatever damaged bytes lead to
         raise DataError(f"{path}: MNE cannot read its EEG ({error}); copy it again") from error
     stop = span.onset + int(span.seconds * MAHNOB_SFREQ)
-    flat = np.ptp(eeg[:, span.onset : stop], axis=1) == 0
-    if flat.any():
-        names = ", ".join(name for name, is_flat in zip(DEAP_EEG, flat, strict=True) if is_flat)
-        raise DataError(f"{path}: channel {names} is flat during the clip; remove the file to leave its session out")
+    if flat := flat_channels(eeg[:, span.onset : stop], DEAP_EEG, MAHNOB_SFREQ):
+        raise UnusableSignal(
+            f"{path}: channel {flat} is flat for 4 s or longer in the clip, expected a signal; {REMEDY}"
+        )
     # BioSemi records without a reference: offsets of many millivolts, of which the filter leaves nothing.
     eeg = band_pass(eeg - eeg.mean(axis=0), MAHNOB_SFREQ)
     # Every second sample: above 57 Hz nothing is left that could fold back. The clip's first sample is kept.
     eeg = eeg[list(CHANNEL_ROWS), span.onset % _STEP :: _STEP]
     first = span.onset // _STEP
     n_times = int(span.seconds * SFREQ + 1e-6)
-    return eeg[:, first - BASELINE_SAMPLES : first].copy(), eeg[:, first : first + n_times].copy()
+    clip = eeg[:, first : first + n_times].copy()
+    check_signals(clip, CHANNELS, SFREQ, str(path))
+    return eeg[:, first - BASELINE_SAMPLES : first].copy(), clip

@@ -14,6 +14,7 @@ from .session_xml import SessionXml, read_session, session_place
 XML_FILE = "session.xml"
 VIDEO_RATE = 60.9708  # frames per second, vidRate of all sessions; the clips' own header says 61
 VIDEO_SLACK = 0.5  # s that a clip may lack at its end
+RATE_TOLERANCE = 0.02  # the real clips' header errs by 0.05 %
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,20 @@ def _check_length(video: Path, xml: SessionXml | None, span: StimulusSpan | None
     """Ask the header whether the clip lasts as long as its film; decoding it is for later."""
     try:
         with av.open(str(video)) as container:
-            n_frames = container.streams.video[0].frames
-    except (av.error.FFmpegError, IndexError, OSError) as error:
-        raise DataError(f"{video}: cannot be opened as a video ({error}); copy it again") from error
-    seconds = n_frames / ((xml and xml.video_rate) or VIDEO_RATE)
+            stream = container.streams.video[0]
+            n_frames, announced = stream.frames, float(stream.average_rate or 0)
+    except Exception as error:  # a damaged header can raise nearly anything
+        raise DataError(f"{video}: cannot be opened as a video ({_short(error)}); copy it again") from error
+    rate = (xml and xml.video_rate) or VIDEO_RATE
+    if abs(announced - rate) > RATE_TOLERANCE * rate:
+        raise DataError(
+            f"{video}: {announced:g} frames per second by its header, expected {rate:g} as vidRate of {XML_FILE} has "
+            "it; take both files from the same session"
+        )
+    seconds = n_frames / rate
     if n_frames and span is not None and seconds < span.seconds - VIDEO_SLACK:
         raise DataError(f"{video}: ends after {seconds:.1f} s, but its film lasts {span.seconds:.1f} s; copy it again")
+
+
+def _short(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -80,7 +80,7 @@ class SessionXml:
         found = {}
         for name, attribute in FELT.items():
             text = self.felt.get(attribute, "").strip()
-            if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 9):
+            if not (len(text) == 1 and text in "123456789"):
                 raise DataError(
                     f"{self.path}: {attribute} is {self.felt.get(attribute)!r}, expected a whole number from 1 to 9; "
                     "copy the file again"

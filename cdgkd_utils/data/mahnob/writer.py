@@ -15,8 +15,8 @@ from scipy.signal import resample
 from tqdm.auto import tqdm
 
 from ..constants import BASELINE_SECONDS, DEAP_EEG, RATINGS, SFREQ, TARGETS, WINDOW_SECONDS
-from ..deap.reader import SYNTHETIC_FILE, TRUTH_FILE
-from ..files.bdf import write_bdf
+from ..files.bdf_writer import write_bdf
+from ..files.mark import SYNTHETIC_FILE, TRUTH_FILE
 from ..files.new_folder import new_folder
 from ..twin.design import film_seconds
 from ..twin.generator import (
@@ -61,6 +61,9 @@ def write_mahnob(
 
     Each trial has its neutral session before it, as the real tree has. The folder appears under its name
     when it is complete; a failure or an interruption leaves nothing.
+
+    Names and attributes are those that users of the data set quote, except that no document gives the names of
+    the five grey cameras' clips (``..._BW1_Section_2.avi`` here): those are invented, and so is what they show.
 
     Parameters
     ----------
@@ -143,7 +146,7 @@ def _write_session(
     if plan.has_video[row]:
         stem = f"P{plan.subject}-Rec1-2009.07.{plan.subject:02d}.{8 + place // 3:02d}.{place:02d}.00"
         for camera in range(1, N_GREY + 1):
-            # No document gives the real names; these sort before the colour camera's.
+            # An invented name that sorts before the colour camera's: no reader may take the first clip.
             names[f"grey-{camera}"] = f"{stem}_BW{camera}_Section_{section}.avi"
             (folder / names[f"grey-{camera}"]).write_bytes(grey_clip())
         names["colour"] = f"{stem}_C1 trigger _C_Section_{section}.avi"

@@ -87,15 +87,35 @@ def make_split(index: pd.DataFrame, labels: np.ndarray, *, fold: int, seed: int)
     known, unseen = list(dealer.split(rows, labels, subjects))[fold]
 
     trials = trial_ids(index)
-    rest, test_trial = _deal_trials(known, trials, subjects, labels, N_TRIAL_FOLDS, fold, seed)
-    train, val = _deal_trials(rest, trials, subjects, labels, N_VAL_FOLDS, fold, seed)
+    rest, test_trial = deal_trials(known, trials, subjects, labels, N_TRIAL_FOLDS, fold, seed)
+    train, val = deal_trials(rest, trials, subjects, labels, N_VAL_FOLDS, fold, seed)
     return Split(train, val, test_trial, rows[unseen])
 
 
-def _deal_trials(
+def deal_trials(
     rows: np.ndarray, trials: np.ndarray, subjects: np.ndarray, labels: np.ndarray, n_folds: int, fold: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Deal whole trials, stratified by subject and label; a stratum too small to stratify joins its subject."""
+    """Deal whole trials, stratified by subject and label; a stratum too small to stratify joins its subject.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Windows to deal.
+    trials, subjects, labels : ndarray, shape (n_windows,)
+        Of all windows.
+    n_folds, fold : int
+        Number of folds, and which of them is held out.
+    seed : int
+
+    Returns
+    -------
+    kept, held_out : ndarray of int
+
+    Raises
+    ------
+    ValueError
+        There are fewer trials than folds.
+    """
     unique, first = np.unique(trials[rows], return_index=True)
     strata = pd.Series([f"{s}/{y}" for s, y in zip(subjects[rows][first], labels[rows][first], strict=True)])
     small = strata.map(strata.value_counts()) < n_folds

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..constants import MISSING_CLIPS, N_DEAP_TRIALS, VIDEO_SECONDS, WINDOW_SECONDS
+from ..constants import MISSING_CLIPS, N_DEAP_TRIALS, VIDEO_SECONDS, VIDEO_SUBJECTS, WINDOW_SECONDS
 from ..mahnob.session_xml import N_MAHNOB_TRIALS, session_number
 
 # MAHNOB-HCI's 20 films and their length in whole seconds.
@@ -67,6 +67,8 @@ class Design:
         Number of last-shown trials without video or EEG, by subject.
     no_clips, no_eeg : tuple of int
         Subjects who have none at all.
+    n_filmed : int or None
+        Only the first so many were filmed; None: everyone was.
     """
 
     title: str = "synthetic twin"
@@ -82,6 +84,7 @@ class Design:
     missing_eeg: Mapping[int, int] = field(default_factory=dict)
     no_clips: tuple[int, ...] = ()
     no_eeg: tuple[int, ...] = ()
+    n_filmed: int | None = VIDEO_SUBJECTS
 
     def trial(self, subject: int, row: int, presentation: int) -> int:
         """Identity of a trial on disk; `row` is 0-based."""
@@ -99,7 +102,8 @@ class Design:
         """Where a subject has the ``"clips"`` or the ``"eeg"``, shape (n_trials,), bool."""
         n_trials = len(presentation)
         n_missing = getattr(self, f"missing_{modality}").get(subject, 0) if n_trials == self.n_full else 0
-        if subject in getattr(self, f"no_{modality}"):
+        unfilmed = modality == "clips" and self.n_filmed is not None and subject > self.n_filmed
+        if unfilmed or subject in getattr(self, f"no_{modality}"):
             n_missing = n_trials
         return presentation <= n_trials - n_missing
 
@@ -133,6 +137,7 @@ DESIGNS = {
         missing_eeg={3: 3, 9: 6, 16: 4},
         no_clips=(26,),
         no_eeg=(12, 15),
+        n_filmed=None,
     ),
 }
 

@@ -1,0 +1,108 @@
+"""Runs that train no network by gradient: a support vector machine, fused decisions, averaged guides, the truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch.nn import functional as F
+
+from ..data.splits.split import deal_trials, trial_ids
+from ..methods.late_fusion import late_fusion
+from ..methods.svm import fit_svm
+from .losses import Guide
+from .recipes import N_PARTS, Recipe
+
+if TYPE_CHECKING:
+    from .runs import Experiment
+
+
+def derive(recipe: Recipe, guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
+    """Logits of all windows for a recipe that is not a network.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    guides : dict of str to Guide
+        Finished runs it is made from.
+    experiment : Experiment
+
+    Returns
+    -------
+    logits : ndarray, shape (n_windows, 2), float32
+    result : dict
+        What was chosen on the way.
+    """
+    logits, result = {
+        "svm": _svm,
+        "late_fusion": _late_fusion,
+        "bagged": _bagged,
+        "oof": _out_of_fold,
+        "oracle": _oracle,
+    }[recipe.kind](guides, experiment)
+    return np.ascontiguousarray(logits, dtype=np.float32), result
+
+
+def part_rows(experiment: Experiment, part: int) -> np.ndarray:
+    """Training rows that the cross-fitted network `part` does not see: whole trials, every subject and label alike.
+
+    Stratified inside each subject: otherwise a subject's base rate would leak with the wrong sign
+    (guides.md, section 1).
+    """
+    study, train = experiment.study, experiment.inputs.train.numpy()
+    index, labels = study.windows.index, study.labels(experiment.target)
+    subjects = index["subject"].to_numpy()
+    _, held_out = deal_trials(train, trial_ids(index), subjects, labels, N_PARTS, part, study.seed)
+    return held_out
+
+
+def _svm(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
+    inputs, groups = experiment.inputs, trial_ids(experiment.study.windows.index)
+    log_p = fit_svm(
+        inputs.view("wavelets").numpy(), inputs.labels.numpy(), groups, inputs.train.numpy(), seed=experiment.study.seed
+    )
+    return log_p, {}
+
+
+def _late_fusion(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
+    face, eeg = (guide.record.logits for guide in guides.values())
+    inputs = experiment.inputs
+    weight, log_p = late_fusion(face, eeg, inputs.labels.numpy(), inputs.val.numpy())
+    return log_p, {"face_weight": float(weight)}
+
+
+def _bagged(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
+    return np.mean([guide.record.logits for guide in guides.values()], axis=0), {}
+
+
+def _out_of_fold(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
+    """On training rows the one network that did not see the trial; elsewhere the mean. One temperature for all."""
+    stacked = np.stack([guide.record.logits for guide in guides.values()])
+    logits = stacked.mean(axis=0)
+    for part in range(len(stacked)):
+        rows = part_rows(experiment, part)
+        logits[rows] = stacked[part][rows]
+    train = experiment.inputs.train
+    temperature = calibrated_temperature(logits[train.numpy()], experiment.inputs.labels[train].numpy())
+    return logits / temperature, {"temperature": temperature}
+
+
+def calibrated_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Temperature in [0.1, 20] that minimises the negative log-likelihood of `labels` (Guo et al., 2017)."""
+    scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+    found = minimize_scalar(
+        lambda log_t: F.cross_entropy(scores / np.exp(log_t), truth).item(),
+        bounds=(np.log(0.1), np.log(20)),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+def _oracle(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
+    posterior = experiment.study.windows.posterior(experiment.target)
+    if posterior is None:
+        raise ValueError("recipe oracle: the true posterior is known on the twin only; leave out what it guides")
+    p = np.clip(posterior, 1e-6, 1 - 1e-6)
+    return np.stack([np.log(1 - p), np.log(p)], axis=1), {}

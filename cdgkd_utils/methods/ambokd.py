@@ -1,0 +1,144 @@
+"""Three peers that teach each other while they learn (AMBOKD; method.md, section 5.6)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..models.output import ModelOutput
+from .distillation import kd_divergence
+from .loss import CrossEntropy, LossValue
+
+PEERS = ("eeg", "video", "fusion")
+_TINY = 1e-12
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def peer_weights(ce: dict[str, float]) -> dict[tuple[str, str], float]:
+    """How much each peer listens to each other one: more, the further it is behind.
+
+    Parameters
+    ----------
+    ce : dict of str to float
+        Cross-entropy of each peer on the mini-batch.
+
+    Returns
+    -------
+    dict of (learner, guide) to float
+        clip(ce[learner] / ce[guide], 0.1, 10).
+    """
+    return {(m, j): _clip(ce[m] / max(ce[j], _TINY), 0.1, 10.0) for m in ce for j in ce if j != m}
+
+
+def learning_rate_factors(
+    first: dict[str, float], ce: dict[str, float], exponent: float, *, lr_visual_bug: bool = False
+) -> dict[str, float]:
+    """Factors on the learning rates that hold back the peer that is ahead.
+
+    Parameters
+    ----------
+    first : dict of str to float
+        Mean cross-entropy of each of :data:`PEERS` in epoch 0.
+    ce : dict of str to float
+        On the mini-batch.
+    exponent : float
+        Alpha.
+    lr_visual_bug : bool
+        Compare the video peer with the fusion twice instead of with EEG and fusion, as released.
+
+    Returns
+    -------
+    dict of str to float
+        clip(((r_j + r_k) / (2 r_m))^exponent, 0.1, 10) with the progress
+        r_m = clip((first_m − ce_m) / first_m, 0.1, 1).
+    """
+    progress = {m: _clip((first[m] - ce[m]) / max(first[m], _TINY), 0.1, 1.0) for m in PEERS}
+    others = {m: [j for j in PEERS if j != m] for m in PEERS}
+    if lr_visual_bug:
+        others["video"] = ["fusion", "fusion"]
+    return {m: _clip((sum(progress[j] for j in others[m]) / (2 * progress[m])) ** exponent, 0.1, 10.0) for m in PEERS}
+
+
+class AMBOKDLoss(CrossEntropy):
+    """Σ over peers of CE + T² · Σ over the others of weight · KL(other ‖ peer).
+
+    Made for :class:`~cdgkd_utils.models.peers.Peers`. The guide of a KL gets no gradient from it, and the weights
+    get none at all, so one backward pass of the sum gives each parameter what the authors' three passes add up:
+    a peer's own loss and, in the two encoders, the fusion's. One optimiser with a parameter group per peer stands
+    for their three. From epoch 1 the groups' learning rates are balanced anew for each mini-batch.
+
+    Parameters
+    ----------
+    temperature, exponent : float
+        T, and alpha of the learning rates' balancing.
+    lr_visual_bug, kl_mean : bool
+        The released code's two departures from its own equations: the video peer's learning rate compared with
+        the fusion twice, and a KL divided by the number of classes as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 4.0,
+        exponent: float = 3.0,
+        lr_visual_bug: bool = False,
+        kl_mean: bool = False,
+    ):
+        super().__init__()
+        self.temperature, self.exponent = temperature, exponent
+        self.lr_visual_bug, self.kl_mean = lr_visual_bug, kl_mean
+        self._restart()
+
+    def _restart(self) -> None:
+        self._epoch, self._n_windows = 0, 0
+        self._sums = dict.fromkeys(PEERS, 0.0)
+        self._ce = dict.fromkeys(PEERS, 0.0)
+        self._base_lr: list[float] = []
+        self._factors = dict.fromkeys(PEERS, 1.0)
+
+    def begin_epoch(self, epoch, embed) -> dict[str, float]:
+        if epoch == 0:
+            self._restart()
+        self._epoch = epoch
+        return {}
+
+    def param_groups(self, model: nn.Module) -> list[dict]:
+        """One group per peer, in the order of :data:`PEERS`."""
+        return [{"params": list(getattr(model, peer).parameters())} for peer in PEERS]
+
+    def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
+        logits = {
+            "eeg": output.features["logits_eeg"],
+            "video": output.logits,
+            "fusion": output.features["logits_fusion"],
+        }
+        ce = {peer: F.cross_entropy(logits[peer], labels) for peer in PEERS}
+        self._ce = {peer: value.item() for peer, value in ce.items()}
+        if self._epoch == 0:
+            self._n_windows += len(labels)
+            for peer, value in self._ce.items():
+                self._sums[peer] += len(labels) * value
+        kd = dict.fromkeys(PEERS, 0.0)
+        for (learner, guide), weight in peer_weights(self._ce).items():
+            term = weight * kd_divergence(logits[learner], logits[guide], self.temperature)
+            kd[learner] = kd[learner] + (term / logits[learner].shape[1] if self.kl_mean else term)
+        parts = {f"loss_ce_{peer}": value for peer, value in self._ce.items()}
+        parts |= {f"loss_kd_{peer}": value.item() for peer, value in kd.items()}
+        return LossValue(sum(ce.values()) + sum(kd.values()), parts)
+
+    def before_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        if not self._base_lr:
+            self._base_lr = [group["lr"] for group in optimizer.param_groups]
+        if self._epoch == 0:
+            return
+        first = {peer: total / self._n_windows for peer, total in self._sums.items()}
+        self._factors = learning_rate_factors(first, self._ce, self.exponent, lr_visual_bug=self.lr_visual_bug)
+        for group, base, peer in zip(optimizer.param_groups, self._base_lr, PEERS, strict=True):
+            group["lr"] = base * self._factors[peer]
+
+    def after_step(self, model: nn.Module, inputs) -> dict[str, float]:
+        return {f"lr_factor_{peer}": factor for peer, factor in self._factors.items()}

@@ -1,0 +1,158 @@
+"""Features of the baselines: energies in closed form, a second computation by loops, and the law of scale."""
+
+import numpy as np
+import pytest
+from scipy.signal import butter, freqz, sosfilt
+
+from cdgkd_utils.data.constants import BANDS
+from cdgkd_utils.data.eeg_features import (
+    FIVE_BANDS,
+    VIEWS,
+    band_power_steps,
+    differential_entropy5,
+    rescaled,
+    wavelet_log_energy,
+)
+from cdgkd_utils.models.frontend import band_covariances
+
+TIMES = np.arange(512) / 128
+# Daubechies, Ten Lectures on Wavelets, table 6.1, N = 4.
+DB4 = (
+    0.230377813309,
+    0.714846570553,
+    0.630880767930,
+    -0.027983769417,
+    -0.187034811719,
+    0.030841381836,
+    0.032883011667,
+    -0.010597401785,
+)
+
+
+def gain(frequency):
+    """Squared magnitude of the low-pass filter at an angle per sample; the high-pass is its mirror image."""
+    return abs(np.sum(np.array(DB4) * np.exp(-1j * frequency * np.arange(8)))) ** 2
+
+
+@pytest.mark.parametrize(("hertz", "strongest"), [(5, 0), (11, 1), (23, 2), (41, 3)])
+def test_sine_has_the_energy_that_the_filter_bank_lets_through(hertz, strongest):
+    eeg = np.zeros((1, 2, 512))
+    eeg[0, 1] = 3 * np.sin(2 * np.pi * hertz * TIMES + 0.3)
+    energy = np.exp(wavelet_log_energy(eeg).reshape(2, 4).astype(float))
+    angle, left, expected = 2 * np.pi * hertz / 128, 512 * 9 / 2, {}
+    for level in (1, 2, 3, 4):
+        # Half of a tone's energy is lost with every second sample; the filters' squared gains add up to 2.
+        expected[level] = left * gain(np.pi - angle) / 2
+        left, angle = left * gain(angle) / 2, 2 * angle
+    np.testing.assert_allclose(energy[1], [expected[level] for level in (4, 3, 2, 1)], rtol=1e-4, atol=1e-6)
+    assert energy[1].argmax() == strongest
+    assert (energy[0] < 1e-9).all()
+
+
+def test_white_noise_fills_the_octaves_by_their_width():
+    energy = np.exp(wavelet_log_energy(np.random.default_rng(0).normal(0, 5, (300, 28, 512))).astype(float))
+    np.testing.assert_allclose(energy.reshape(-1, 4).mean(0), 25 * np.array([32, 64, 128, 256]), rtol=0.01)
+
+
+def test_sine_of_whole_periods_has_half_its_squared_amplitude_in_every_step():
+    eeg = np.zeros((1, 28, 512))
+    eeg[0, 3] = 3 * np.sin(2 * np.pi * 10 * TIMES)
+    power = np.exp(band_power_steps(eeg)).reshape(8, 28, 4)
+    np.testing.assert_allclose(power[:, 3, list(BANDS).index("alpha")], 4.5, rtol=1e-4)
+    power[:, 3, 1] = 0
+    assert power.max() < 1e-6
+
+
+def test_amplitude_step_shows_in_its_half_second():
+    amplitude = np.where((TIMES >= 2.5) & (TIMES < 3), 8, 1)
+    power = band_power_steps((amplitude * np.sin(2 * np.pi * 20 * TIMES))[None, None]).reshape(8, 4)[:, 2]
+    assert power.argmax() == 5
+    assert (np.delete(power, 5) < power[5] - 2).all()
+    assert power[0] == pytest.approx(np.log(0.5), abs=0.1)  # far from the step
+
+
+def test_band_power_one_sinusoid_at_a_time():
+    eeg = np.random.default_rng(1).normal(0, 10, (2, 3, 512))
+    expected = np.empty((2, 8, 3, 4))
+    for window, chan, band in np.ndindex(2, 3, 4):
+        low, high = list(BANDS.values())[band]
+        x, kept = eeg[window, chan], np.zeros(512)
+        for k in range(257):
+            if low <= k / 4 < high:
+                cos, sin = np.cos(2 * np.pi * k / 4 * TIMES), np.sin(2 * np.pi * k / 4 * TIMES)
+                kept += 2 / 512 * ((x @ cos) * cos + (x @ sin) * sin)
+        for step in range(8):
+            expected[window, step, chan, band] = np.log(np.mean(kept[64 * step : 64 * (step + 1)] ** 2))
+    np.testing.assert_allclose(band_power_steps(eeg), expected.reshape(2, 8, 12), atol=1e-4)
+
+
+def test_steps_average_to_the_variance_in_the_front_ends_bands():
+    eeg = np.random.default_rng(2).normal(0, 10, (3, 28, 512))
+    power = np.exp(band_power_steps(eeg)).reshape(3, 8, 28, 4).mean(1)
+    variance = band_covariances(eeg).diagonal(dim1=2, dim2=3).transpose(1, 2).numpy()
+    np.testing.assert_allclose(power, variance, rtol=1e-4)
+
+
+def test_entropy_of_white_noise_has_the_closed_form_of_its_share():
+    found = differential_entropy5(np.random.default_rng(3).normal(0, 7, (1, 2, 400_000)))
+    assert found.shape == (1, 2, 5)
+    for band, edges in enumerate(FIVE_BANDS.values()):
+        _, response = freqz(*butter(5, edges, btype="bandpass", fs=128), worN=1 << 16)
+        share = np.mean(np.abs(response) ** 2)
+        np.testing.assert_allclose(found[..., band], 0.5 * np.log(2 * np.pi * np.e * 49 * share), atol=0.02)
+
+
+def test_delta_is_nearly_empty_after_preparation_and_holds_a_slow_sine_before():
+    noise = np.random.default_rng(4).normal(0, 10, (50, 4, 512 + 256))
+    prepared = sosfilt(butter(4, (4, 45), btype="bandpass", fs=128, output="sos"), noise)[..., 256:]
+    delta, theta = differential_entropy5(prepared).mean((0, 1))[:2]
+    assert delta < theta - 1  # less than an eighth of the power, in a band three quarters as wide
+    slow = differential_entropy5((5 * np.sin(2 * np.pi * 2.5 * TIMES))[None, None])[0, 0]
+    assert slow.argmax() == list(FIVE_BANDS).index("delta")
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_rescaling_is_the_same_as_computing_again(name):
+    rng = np.random.default_rng(5)
+    eeg, scales = rng.normal(0, 10, (4, 28, 512)), rng.uniform(0.5, 20, (4, 28))
+    again = VIEWS[name](eeg / scales[:, :, None])
+    found = rescaled(name, VIEWS[name](eeg), scales)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, again, atol=2e-4)
+    degree = 1 if name == "entropy" else 2
+    np.testing.assert_allclose(VIEWS[name](8 * eeg), VIEWS[name](eeg) + degree * np.log(8), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_half_precision_on_disk_and_size_of_the_blocks_change_nothing(name, tmp_path):
+    eeg = np.random.default_rng(6).normal(0, 10, (5, 28, 512)).astype(np.float16)
+    np.save(tmp_path / "eeg.npy", eeg)
+    stored = np.load(tmp_path / "eeg.npy", mmap_mode="r")
+    expected = VIEWS[name](eeg.astype(np.float32))
+    np.testing.assert_array_equal(VIEWS[name](stored), expected)
+    if name != "entropy":
+        np.testing.assert_allclose(VIEWS[name](stored, chunk=2), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_flat_channel_is_finite_and_lowest(name):
+    eeg = np.random.default_rng(7).normal(0, 1, (2, 28, 512))
+    eeg[0, 5] = 0
+    features = VIEWS[name](eeg)
+    assert np.isfinite(features).all()
+    assert features[0].min() < features[1].min() - 5
+    assert VIEWS[name](eeg[:0]).shape == (0, *features.shape[1:])
+
+
+def test_wrong_shapes_and_names_are_named():
+    for function in VIEWS.values():
+        with pytest.raises(ValueError, match=r"eeg: expected shape .* got \(28, 512\)"):
+            function(np.zeros((28, 512)))
+    with pytest.raises(ValueError, match="multiple of 32"):
+        wavelet_log_energy(np.zeros((1, 28, 500)))
+    with pytest.raises(ValueError, match="multiple of 8"):
+        band_power_steps(np.zeros((1, 28, 500)))
+    with pytest.raises(ValueError, match="unknown feature 'hjorth'"):
+        rescaled("hjorth", np.zeros((1, 112)), np.ones((1, 28)))
+    with pytest.raises(ValueError, match="does not fit wavelets"):
+        rescaled("wavelets", np.zeros((1, 112)), np.ones((1, 32)))

@@ -1,0 +1,159 @@
+"""EEG and features as float16: how much is lost, what is refused, and that nobody computes in it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cdgkd_utils.data.cache import prepared
+from cdgkd_utils.data.errors import DataError
+from cdgkd_utils.data.half import half_eeg, half_video
+from cdgkd_utils.data.normalise import Normaliser
+from cdgkd_utils.data.twin.generator import TwinSettings, prepare_subject
+from cdgkd_utils.data.types import Windows
+from cdgkd_utils.experiments.leak import measure_leak
+from cdgkd_utils.models.frontend import band_covariances
+
+UNIT = 2.0**-11
+
+
+def index_of(n, n_subjects=2):
+    index = pd.DataFrame({"subject": np.arange(n) % n_subjects + 1, "trial": np.arange(n) // n_subjects + 7})
+    return index.assign(presentation=1, stimulus="x", window=3, valence=5.0, arousal=5.0, dominance=5.0, liking=5.0)
+
+
+def made(n=12, seed=0):
+    rng = np.random.default_rng(seed)
+    eeg = (rng.normal(size=(n, 28, 512)) * 10.0 ** rng.uniform(-1, 3, (n, 28, 1))).astype(np.float32)
+    video = np.abs(rng.normal(size=(n, 5, 768))).astype(np.float32)
+    return Windows(eeg, video, np.ones((n, 5), bool), index_of(n), meta={"name": "planted"})
+
+
+def test_spacing_at_16_to_32_microvolts_is_half_of_the_amplifiers_last_bit():
+    assert np.spacing(np.float16(16)) == np.spacing(np.float16(31.9)) == 0.015625  # µV
+    assert np.spacing(np.float16(1e-6)) == pytest.approx(60e-9, rel=0.01)
+
+
+def test_each_sample_is_within_a_2048th_of_itself_and_windows_correlate():
+    windows = made(40)
+    half = half_eeg(windows.eeg, windows.index)
+    exact, rounded = windows.eeg.astype(np.float64), half.astype(np.float64)
+    assert half.dtype == np.float16
+    assert (np.abs(rounded - exact) <= np.maximum(UNIT * np.abs(exact), 2.0**-25)).all()
+    for window in range(40):
+        for chan in range(28):
+            assert np.corrcoef(exact[window, chan], rounded[window, chan])[0, 1] > 0.999999
+    features = half_video(windows.video, windows.index).astype(np.float64)
+    assert (np.abs(features - windows.video) <= np.maximum(UNIT * np.abs(windows.video), 2.0**-25)).all()
+    np.testing.assert_array_equal(half_eeg(half, windows.index), half)  # again: nothing more is lost
+
+
+def test_on_the_twin_rounding_is_71_db_below_the_signal_and_a_hundredth_of_a_standard_deviation_of_a_feature():
+    windows = prepare_subject(TwinSettings(n_subjects=1, n_trials=3, n_windows=2, seed=0), 1)
+    exact = windows.eeg.astype(np.float64)
+    noise = half_eeg(windows.eeg, windows.index).astype(np.float64) - exact
+    assert 20 * np.log10(exact.std(axis=2) / noise.std(axis=2)).min() > 70.9
+    train = np.arange(len(windows))
+    normaliser = Normaliser.fit(windows, train)
+    halved = Windows(windows.eeg, half_video(windows.video, windows.index), windows.frame_mask, windows.index)
+    assert np.abs(normaliser.video(halved) - normaliser.video(windows)).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (70000.0, r"70000 µV in channel F3 of subject 2, trial 9, window 3.*up to 65,504"),
+        (-65520.0, r"-65520 µV in channel F3 of subject 2"),
+        (np.nan, r"nan µV in channel F3"),
+        (np.inf, r"inf µV in channel F3"),
+    ],
+)
+def test_eeg_that_does_not_fit_is_named_and_nothing_is_stored(tmp_path, value, said):
+    windows = made()
+    windows.eeg[5, 2, 100] = value
+    with pytest.raises(DataError, match=said):
+        half_eeg(windows.eeg, windows.index)
+    with pytest.raises(DataError, match=said):
+        prepared({"planted": 1}, lambda: windows, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_largest_number_fits():
+    windows = made()
+    windows.eeg[5, 2, 100] = 65504
+    assert half_eeg(windows.eeg, windows.index)[5, 2, 100] == 65504
+
+
+def test_an_offset_that_costs_digits_is_refused_and_a_flat_or_small_signal_is_not():
+    windows = made()
+    windows.eeg[4, 27] = 5 * np.sin(np.arange(512)) + 3000
+    with pytest.raises(DataError, match=r"channel O2 of subject 1, trial 9, window 3 is 3\.5. µV.* 3000\.? ?"):
+        half_eeg(windows.eeg, windows.index)
+    windows.eeg[4, 27], windows.eeg[4, 26], windows.eeg[4, 25] = 0, 20.01, 1e-4 * np.sin(np.arange(512))
+    half_eeg(windows.eeg, windows.index)
+
+
+def test_a_feature_that_does_not_fit_is_named():
+    windows = made()
+    windows.video[3, 4, 700] = 1e6
+    with pytest.raises(DataError, match="feature 700 of frame 4 of subject 2, trial 8, window 3 is 1e\\+06"):
+        half_video(windows.video, windows.index)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Loud windows from the cache: in float16 their squares and sums would overflow."""
+    windows = made(24, seed=3)
+    windows.eeg[:] *= 300 / windows.eeg.std()
+    windows.video[:] *= 300
+    windows.frame_mask[::4, 2] = False
+    return prepared({"planted": "loud"}, lambda: windows, tmp_path_factory.mktemp("home"))
+
+
+def test_rows_come_in_single_precision(stored):
+    assert stored.eeg.dtype == stored.video.dtype == np.float16
+    for rows in (slice(None), np.array([3, 1]), np.arange(24) % 2 == 0, 5):
+        for got, held in ((stored.eeg_at(rows), stored.eeg), (stored.video_at(rows), stored.video)):
+            assert got.dtype == np.float32
+            np.testing.assert_array_equal(got, held[rows])
+    assert stored.eeg_at().shape == (24, 28, 512) and stored.eeg_at(5).shape == (28, 512)
+
+
+def test_normaliser_of_stored_windows_is_that_of_the_same_numbers_in_double_precision(stored):
+    train = np.arange(2, 24)
+    normaliser = Normaliser.fit(stored, train)
+    eeg, video = stored.eeg.astype(np.float64), stored.video.astype(np.float64)
+    subjects = stored.index["subject"].to_numpy()
+    for subject in (1, 2):
+        wanted = eeg[train[subjects[train] == subject]].std(axis=(0, 2))
+        np.testing.assert_allclose(normaliser.eeg_scale[subject], wanted, rtol=1e-5)
+    frames = video[train][stored.frame_mask[train]]
+    np.testing.assert_allclose(normaliser.video_mean, frames.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(normaliser.video_scale, frames.std(axis=0), rtol=1e-5)
+    found = normaliser.eeg(stored)
+    scale = np.stack([normaliser.eeg_scale[s] for s in subjects])[:, :, None]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, eeg / scale, rtol=1e-5)
+    z = np.clip((video - frames.mean(axis=0)) / frames.std(axis=0), -5, 5)
+    z[~np.asarray(stored.frame_mask)] = 0
+    assert normaliser.video(stored).dtype == np.float32
+    np.testing.assert_allclose(normaliser.video(stored), z, atol=1e-4)
+
+
+def test_covariances_and_the_leak_of_stored_windows_are_finite_and_those_of_single_precision(stored):
+    covariances = band_covariances(stored.eeg)
+    assert covariances.dtype == torch.float32 and covariances.isfinite().all() and covariances.max() > 65504
+    torch.testing.assert_close(covariances, band_covariances(stored.eeg_at()))
+    labels = np.arange(24) // 2 % 2
+    single = Windows(stored.eeg_at(), stored.video_at(), stored.frame_mask, leaky := many(stored.index))
+    both = [
+        measure_leak(w, labels, seed=0, n_repeats=1)
+        for w in (Windows(stored.eeg, stored.video, stored.frame_mask, leaky), single)
+    ]
+    for name in both[0]:
+        np.testing.assert_array_equal(both[0][name], both[1][name])
+
+
+def many(index):
+    """The same rows as of more people and trials, for splits ask for some."""
+    return index.assign(subject=np.arange(len(index)) // 4 + 1, trial=np.arange(len(index)) // 2 % 2 + 1)
