@@ -1,14 +1,12 @@
 """What preparing costs, each figure next to its rival's in the same run: ``python bench/prepare.py``.
 
-Full-size ``.dat`` files to the cache; differential entropy; frames of H.264 clips; memory of 32 subjects.
+Full-size ``.dat`` files to the cache; differential entropy; frames of H.264 clips. Memory: ``bench/memory.py``.
 One process, one thread. TorchEEG takes part if it can be imported.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,13 +16,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pandas as pd
-from scipy.signal import butter, lfilter
 from threadpoolctl import threadpool_limits
 
 from cdgkd_utils.data.cache import prepared
 from cdgkd_utils.data.constants import BANDS, BASELINE_SAMPLES, CHANNEL_ROWS, RATINGS, SFREQ, WINDOW_SAMPLES
 from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
-from cdgkd_utils.data.entropy import differential_entropy
 from cdgkd_utils.data.files.video import _central_square, frames_at
 from cdgkd_utils.data.types import Windows
 
@@ -39,12 +35,6 @@ def clock(run: Callable[[], object], repeats: int) -> float:
         run()
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def peak() -> float:
-    """Largest memory of this process so far, MB; ``getrusage`` would count the parent's, too."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def dat_windows(path: Path, subject: int, mapped: bool = True, n_features: int = 768) -> Windows:
@@ -119,6 +109,10 @@ def dat_files(root: Path, repeats: int) -> dict[str, float]:
 
 
 def entropy(repeats: int, n_windows: int = 100) -> dict[str, float]:
+    from scipy.signal import butter, lfilter
+
+    from cdgkd_utils.data.entropy import differential_entropy
+
     windows = np.random.default_rng(0).normal(0, 10, (n_windows, 28, WINDOW_SAMPLES)).astype(np.float32)
 
     def loop(per_channel: bool) -> np.ndarray:
@@ -194,37 +188,6 @@ def video(root: Path, n_frames: int, repeats: int) -> dict[str, float]:
     }
 
 
-def _prepare_many(root: Path, n_subjects: int, results) -> None:
-    before = peak()
-    folder = root / "data_preprocessed_python"
-    paths = [folder / f"s0{1 + subject % 2}.dat" for subject in range(n_subjects)]
-    parts = {f"s{s:02d}": partial(dat_windows, path, s) for s, path in enumerate(paths, 1)}
-    with tempfile.TemporaryDirectory(dir=root) as home:
-        start = time.perf_counter()
-        windows = prepared({"n_subjects": n_subjects}, parts, Path(home))
-        spent = time.perf_counter() - start
-        stored = sum(path.stat().st_size for path in Path(home).rglob("*") if path.is_file())
-        results.put((len(windows), before, peak(), spent, stored / 1e6, windows.video.nbytes / 1e6))
-
-
-def memory(root: Path) -> dict[str, float]:
-    """Full-size subjects; the two files are read again and again under other names."""
-    out: dict[str, float] = {}
-    for n_subjects in (2, 8, 32):
-        context = multiprocessing.get_context("spawn")
-        results = context.SimpleQueue()
-        process = context.Process(target=_prepare_many, args=(root, n_subjects, results))
-        process.start()
-        n_windows, before, after, spent, stored, features = results.get()
-        process.join()
-        out[f"{n_subjects} subjects ({n_windows} windows): peak, MB"] = after
-        out[f"{n_subjects} subjects: peak before preparing, MB"] = before
-        out[f"{n_subjects} subjects: cache, MB"] = stored
-        out[f"{n_subjects} subjects: of which features of clips, MB"] = features
-        out[f"{n_subjects} subjects: s"] = spent
-    return out
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
@@ -236,7 +199,6 @@ def main() -> None:
             ".dat to cache": dat_files(root, options.repeats),
             "differential entropy": entropy(options.repeats),
             "video": video(root, options.frames, options.repeats),
-            "memory": memory(root),
         }
     for title, figures in sections.items():
         print(f"\n{title}")

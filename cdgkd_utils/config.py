@@ -6,7 +6,7 @@ import inspect
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -193,6 +193,12 @@ class Params:
     def model_family(self) -> str:
         """``compact`` or ``reference``."""
         return self.scale.family if self.family == "auto" else self.family
+
+    def designs(self) -> list[Params]:
+        """One set of parameters per column of the tables: both twins, or the one real data set."""
+        if not self.is_twin:
+            return [self]
+        return [replace(self, dataset=dataset) for dataset in DATASETS if dataset.startswith("twin")]
 
     def as_dict(self) -> dict:
         return asdict(self)

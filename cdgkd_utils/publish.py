@@ -11,8 +11,10 @@ import pandas as pd
 
 from .config import home
 from .results.display import caption, readable
+from .results.paper import DATASET_NAMES
 
-FIGURES = ("05_table1", "05_table2")
+LAYOUTS = ("deap", "mahnob")
+FIGURES = tuple(f"05_table{number}_{layout}" for layout in LAYOUTS for number in (1, 2))
 BEGIN, END = "<!-- tables: begin (python -m cdgkd_utils publish) -->", "<!-- tables: end -->"
 
 
@@ -67,9 +69,13 @@ def with_results(readme: str, figures: Path) -> str:
         The markers are not there, once each and in order.
     """
     before, after = _parts(readme)
-    verdicts = json.loads((figures / "05_table1.json").read_text(encoding="utf-8"))["numbers"]["verdict"]
-    blocks = [as_markdown(pd.read_csv(figures / f"table{number}.csv")) for number in (2, 1)]
-    return "\n".join([before + BEGIN, "", *blocks, *map(as_sentence, verdicts.items()), "", END]) + after
+    claims = json.loads((figures / f"{FIGURES[0]}.json").read_text(encoding="utf-8"))["numbers"]["claims"]
+    tables = {number: pd.read_csv(figures / f"table{number}.csv") for number in (2, 1)}
+    blocks = [claims_as_markdown(claims), *(as_markdown(table, LAYOUTS[0]) for table in tables.values())]
+    for layout in LAYOUTS[1:]:
+        blocks += [f"<details><summary>The same in the design of {DATASET_NAMES[layout]}</summary>", ""]
+        blocks += [*(as_markdown(table, layout) for table in tables.values()), "</details>"]
+    return "\n".join([before + BEGIN, "", *blocks, "", END]) + after
 
 
 def _parts(readme: str) -> tuple[str, str]:
@@ -80,14 +86,23 @@ def _parts(readme: str) -> tuple[str, str]:
     return before, rest.split(END)[1]
 
 
-def as_sentence(verdict: tuple[str, dict[str, int]]) -> str:
-    """A question of notebook 05 and how many paired comparisons answer it, as a list item."""
-    question, counts = verdict
-    return (
-        f"- *{question}* Of {counts['comparisons']} paired comparisons (corrected, Holm), "
-        f"{counts['better, p_holm < 0.05']} say better and {counts['worse, p_holm < 0.05']} say worse at 5 %; "
-        f"an uncorrected test would have claimed {counts['better, naive p < 0.05']}."
-    )
+def claims_as_markdown(claims: dict[str, dict[str, str]]) -> str:
+    """What these runs say to each claim, from the record that notebook 05 leaves, as a Markdown table."""
+    columns = ("verdict", "difference", "better", "worse", "naive", "likely reason")
+    lines = [
+        "| claim (place in the poster) | here | difference, points | better | worse | naive | likely reason if not |",
+        "|---" * (len(columns) + 1) + "|",
+        *(
+            f"| {claim} ({row['source']}) | " + " | ".join(f"{row[name]}" for name in columns) + " |"
+            for claim, row in claims.items()
+        ),
+        "",
+        "Better, worse: paired comparisons significant at 5 % after the Nadeau-Bengio correction and Holm's; naive: "
+        "what an ordinary paired t test would have called better. Differences (mean, least to most) in expected "
+        "accuracy.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def as_markdown(long_table: pd.DataFrame, dataset: str = "deap") -> str:

@@ -127,3 +127,15 @@ def test_a_cut_file_is_named_with_a_reason(tmp_path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(DataError, match=r"s01\.dat: not a readable DEAP file \(.+\); it is damaged or truncated"):
         read_dat(path)
+
+
+@pytest.mark.parametrize("code", [b"m8", b"M8", b"O8", b"V8", b"c8", b"f9"])
+@pytest.mark.parametrize("mapped", [True, False])
+def test_numpy_is_not_handed_the_state_of_another_type(tmp_path, code, mapped):
+    """NumPy 2.4 ends the process when a time type (``m8``) gets a state without its unit: one changed byte does it."""
+    path = tmp_path / "s01.dat"
+    write_dat(path, *numbers())
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"U\x02f8", b"U\x02" + code, 1))
+    with pytest.raises(DataError, match=r"s01\.dat: not a readable DEAP file \(its type of numbers"):
+        read_dat(path, mapped)

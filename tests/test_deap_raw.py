@@ -11,14 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cdgkd_utils.config import Params
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, CHANNEL_ROWS, CHANNELS, DEAP_EEG
 from cdgkd_utils.data.deap import raw_writer as deap_raw_writer
 from cdgkd_utils.data.deap.raw import open_raw_tree, read_deap_raw
 from cdgkd_utils.data.deap.raw_signal import EOG, agreement
 from cdgkd_utils.data.deap.raw_writer import TWENTE_EEG, trigger_words, write_raw
+from cdgkd_utils.data.deap.writer import write_deap
+from cdgkd_utils.data.doctor import deap_raw as doctor_deap_raw
+from cdgkd_utils.data.doctor.diagnose import diagnose
 from cdgkd_utils.data.errors import DataError
-from cdgkd_utils.data.files.bdf import open_bdf
+from cdgkd_utils.data.files.bdf import channel_words, open_bdf
 from cdgkd_utils.data.files.bdf_writer import write_bdf
+from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, synthesise_eeg, synthesise_peripheral
 from cdgkd_utils.data.types import Trial
 
@@ -357,3 +362,150 @@ def test_the_folder_is_checked_at_once_and_recordings_one_by_one(written, tmp_pa
     assert open_raw_tree(root).subjects == (1, 28, 29) and open_raw_tree(root).seconds == 8
     (root / "SYNTHETIC").unlink()
     assert open_raw_tree(root).seconds == 60
+
+
+TWIN = TwinSettings(n_subjects=2, n_trials=2, n_windows=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A folder of the twin with the release's files and the recordings that they were made from."""
+    return write_deap(TWIN, tmp_path_factory.mktemp("both") / "tree", seconds=8, frame_size=64, raw=True)
+
+
+def params(root, dataset="deap_raw"):
+    return Params(dataset=dataset, data_root=str(root), profile="smoke")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDGKD_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_windows_from_recordings_are_those_of_the_release(both, home):
+    dat, raw = load_windows(params(both, "deap"), n_jobs=1), load_windows(params(both), n_jobs=1)
+    assert raw.meta["name"] == "synthetic tree in DEAP's layout (world mixed), original recordings"
+    assert raw.meta["synthetic"] is True and raw.meta["key"] != dat.meta["key"]
+    assert raw.meta["excluded"] == [] == dat.meta["excluded"] and len(raw) == 8
+    pd.testing.assert_frame_equal(raw.index, dat.index)
+    pd.testing.assert_frame_equal(raw.truth, dat.truth)
+    np.testing.assert_array_equal(raw.video, dat.video)
+    np.testing.assert_array_equal(raw.frame_mask, dat.frame_mask)
+    # Both windows of a trial, one after the other; filtered alike, since the twin's files reach beyond 4 to 45 Hz.
+    a, b = (np.asarray(w.eeg, float).reshape(4, 2, 28, 512).swapaxes(1, 2).reshape(4, 28, 1024) for w in (raw, dat))
+    r = [agreement(as_trial(x, 1), as_trial(y, 1)) for x, y in zip(a, b, strict=True)]
+    # Measured: median .9988, least .9932.
+    assert np.median(r) > 0.995 and np.min(r) > 0.97
+    others = [agreement(as_trial(x, 1), as_trial(y, 1)) for x, y in zip(a, b[::-1], strict=True)]
+    assert np.abs(np.median(others)) < 0.2
+
+
+def as_trial(eeg, number):
+    return Trial(1, number, 0, "", eeg, eeg[:, :0], {}, None)
+
+
+def test_the_key_follows_the_recordings(both, tmp_path, home):
+    root = Path(shutil.copytree(both, tmp_path / "tree"))
+    shutil.rmtree(root / "data_preprocessed_python")  # not needed
+    first = load_windows(params(root), n_jobs=1)
+    with open(root / BDF.format(2), "r+b") as file:
+        file.seek(1 << 16)
+        file.write(bytes(1 << 16))  # long before the first trial
+    again = load_windows(params(root), n_jobs=1)
+    assert first.meta["key"] != again.meta["key"]
+    assert [folder.name for folder in (home / "prepared").iterdir() if not folder.name.endswith("parts")]
+    (root / "face_video/s02").rename(root / "face_video/elsewhere")
+    assert set(load_windows(params(root), n_jobs=1).index["subject"]) == {1}
+    shutil.rmtree(root / "face_video")
+    with pytest.raises(DataError, match=r"data_original: no recording s01\.bdf with face video in face_video"):
+        load_windows(params(root), n_jobs=1)
+
+
+def make_flat(root, subject, presentation):
+    """Hold channel AF3 of a recording through one stimulus."""
+    path = root / BDF.format(subject)
+    raw = open_bdf(path, 512)
+    (place,) = [i for i, name in enumerate(raw.ch_names) if name == "AF3"]
+    code = channel_words(path, len(raw.ch_names) - 1) & 0xFF
+    first = (np.flatnonzero((code[1:] == 4) & (code[:-1] != 4))[presentation - 1] + 1) // 512
+    bytes_of = np.memmap(path, np.uint8, "r+", 256 * 49, (raw.n_times // 512, 48, 512, 3))
+    bytes_of[first : first + 9, place] = 7
+    bytes_of.flush()
+
+
+def test_a_trial_with_a_flat_channel_is_left_out_by_name(both, tmp_path, home):
+    root = Path(shutil.copytree(both, tmp_path / "tree"))
+    make_flat(root, 2, 1)
+    trial = plan_subject(TWIN, 2).presentation.tolist().index(1) + 1
+    windows = load_windows(params(root), n_jobs=1)
+    ((*which, reason),) = windows.meta["excluded"]
+    assert which == [2, trial] and reason.startswith("data_original/s02.bdf: channel AF3 is flat for 4 s")
+    assert len(windows) == 6
+    report = diagnose(root, deep=True)
+    assert any("s02.bdf: channel AF3 is flat" in note and "left out" in note for note in report.notes)
+
+
+CACHE_FAULTS = {
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-100_000]), r"s01\.bdf: .*truncated"),
+    "rate": (lambda path: rename_rate(path), r"s01\.bdf: "),
+    "dat for a recording": (
+        lambda path: shutil.copy(path.parents[1] / "data_preprocessed_python/s01.dat", path),
+        "BIOSEMI",
+    ),
+    "folder": (lambda path: [path.unlink(), path.mkdir()], r"s01\.bdf: cannot be read"),
+}
+
+
+def rename_rate(path):
+    """Half the samples per record, as another amplifier setting has it."""
+    content = path.read_bytes()
+    place = 256 + 48 * 216
+    path.write_bytes(content[:place] + b"256     " * 48 + content[place + 8 * 48 :])
+
+
+@pytest.mark.parametrize("fault", CACHE_FAULTS)
+def test_a_damaged_recording_is_one_error_and_leaves_no_cache(both, tmp_path, home, fault):
+    root = Path(shutil.copytree(both, tmp_path / "tree"))
+    plant, said = CACHE_FAULTS[fault]
+    plant(root / BDF.format(1))
+    with pytest.raises(DataError, match=said) as caught:
+        load_windows(params(root), n_jobs=1)
+    assert "\n" not in str(caught.value) and not list(home.glob("**/*"))
+
+
+def test_the_doctor_says_which_way_works(both, tmp_path):
+    root = Path(shutil.copytree(both, tmp_path / "tree"))
+    report = diagnose(root)
+    assert report.facts["EEG, raw"].startswith(
+        "2 recordings (s01 to s02), for dataset='deap_raw' only; 4 stimuli in 0.1"
+    )
+    assert "at 512 Hz" in report.facts["EEG, raw"]
+    assert report.other_ways["deap_raw"] == report.obstacle != ""  # two subjects are too few to split
+    assert "dataset='deap_raw': " in report.text()
+    cut(root, 1_000_000)
+    report = diagnose(root)
+    assert report.other_ways["deap_raw"] == "1 problem to repair first" and not report.blockers
+    assert any(note.startswith("for dataset='deap_raw': ") and "truncated" in note for note in report.notes)
+    assert str(root) not in report.text()
+
+
+def test_recordings_alone_are_enough(both, tmp_path, monkeypatch):
+    root = Path(shutil.copytree(both, tmp_path / "tree"))
+    shutil.rmtree(root / "data_preprocessed_python")
+    monkeypatch.setattr(doctor_deap_raw, "split_obstacle", lambda trials: "" if len(trials) == 4 else "too few")
+    report = diagnose(root)
+    assert not report.blockers and report.obstacle and report.usable and report.other_ways == {"deap_raw": ""}
+    assert "dataset='deap_raw': run" in report.text() and "dataset='deap': not one usable trial" in report.text()
+
+
+def test_words_of_a_channel_are_what_mne_reads(written):
+    path = written / BDF.format(29)
+    raw = open_bdf(path, 512)
+    for place in (0, 40, 47, 48):
+        words = channel_words(path, place)
+        assert words.dtype == np.int32 and words.shape == (raw.n_times,)
+        signed = np.where(words >= 1 << 23, words - (1 << 24), words)
+        step = 1.0 if place > 46 else 524287e-6 / 16777215
+        offset = 0.0 if place > 46 else -262144e-6 + 8388608 * step
+        np.testing.assert_allclose(raw.get_data(picks=[place])[0], signed * step + offset, atol=1e-9)

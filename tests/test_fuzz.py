@@ -1,68 +1,125 @@
-"""Damaged files by the thousand: each is one clear error, or what is read is still sound. Seeded, so it repeats."""
+"""Damaged files by the thousand: each is one clear error or a recorded exclusion, or what is read is still sound.
 
-import time
+``CDGKD_FUZZ=100 pytest tests/test_fuzz.py`` tries a hundred times as many, others each time.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import warnings
+from pathlib import Path
 
 import av
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from cdgkd_utils.config import Params
 from cdgkd_utils.data.constants import DEAP_EEG
 from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
-from cdgkd_utils.data.deap.reader import RATING_COLUMNS, open_tree, trials_of
+from cdgkd_utils.data.deap.ratings import RATING_COLUMNS
+from cdgkd_utils.data.deap.reader import open_tree, trials_of
 from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.files.bdf_writer import write_bdf
 from cdgkd_utils.data.files.video import frames_at
+from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.mahnob.recording import read_eeg, stimulus_span
 from cdgkd_utils.data.mahnob.session_xml import read_session
 
-SLOWEST = 5.0  # s for one input: a hang, not a timing
+FACTOR = int(os.environ.get("CDGKD_FUZZ", "1"))
+HANGS_AFTER = 60  # s for one input
 
 
-def mutations(raw, count, seed, head=None):
-    """`count` damaged versions of some bytes; half of the damage is in the first `head` bytes, where formats live."""
-    rng = np.random.default_rng(seed)
-    for number in range(count):
-        out = bytearray(raw)
-        reach = min(head or len(raw), len(raw)) if number % 2 else len(raw)
-        match number % 5:
-            case 0:  # cut
-                del out[int(rng.integers(reach)) :]
-            case 1:  # flip bits
-                for place in rng.integers(reach, size=rng.integers(1, 5)):
-                    out[place] ^= 1 << int(rng.integers(8))
-            case 2:  # swap two pieces
-                length = int(rng.integers(1, 33))
-                a, b = sorted(rng.integers(max(1, reach - length), size=2).tolist())
-                if b - a >= length:
-                    out[a : a + length], out[b : b + length] = out[b : b + length], out[a : a + length]
-            case 3:  # other bytes: all zeros, all ones, or anything
-                length, a = int(rng.integers(1, 9)), int(rng.integers(reach))
-                fill = [bytes(length), b"\xff" * length, rng.bytes(length)][rng.integers(3)]
-                out[a : a + length] = fill[: len(out) - a]
-            case 4:  # lose or double a piece
-                length, a = int(rng.integers(1, 65)), int(rng.integers(reach))
-                out[a : a + length] = b"" if rng.random() < 0.5 else out[a : a + length] * 2
-        yield bytes(out)
-
-
-def fuzz(path, raw, count, read, check, head=None, seed=0):
-    """Read every damaged version; returns how many were refused and how many were read."""
-    refused = sound = 0
-    for number, damaged in enumerate(mutations(raw, count, seed, head)):
-        path.write_bytes(damaged)
-        start = time.monotonic()
-        try:
-            found = read()
-        except DataError as error:
-            assert "\n" not in str(error) and path.parent.name in str(error), number
-            refused += 1
+@st.composite
+def damages(draw, size, head):
+    """A few ways to damage `size` bytes one after the other; half of them in the first `head`, where formats live."""
+    found = []
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(0, (min(head, size) if draw(st.booleans()) else size) - 1))
+        kind = draw(st.sampled_from(["cut", "flip", "swap", "write", "lose", "double"]))
+        if kind == "flip":
+            how = draw(st.integers(0, 7))
+        elif kind == "swap":
+            how = (draw(st.integers(0, size - 1)), draw(st.integers(1, 32)))
+        elif kind == "write":
+            how = draw(
+                st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from([bytes(8), b"\xff" * 8, b"9", b"-"]))
+            )
         else:
-            check(found)
-            sound += 1
-        assert time.monotonic() - start < SLOWEST, number
-    assert refused + sound == count
-    return refused, sound
+            how = draw(st.integers(1, 64))
+        found.append((kind, place, how))
+    return found
+
+
+def damaged(raw, found):
+    out = bytearray(raw)
+    for kind, place, how in found:
+        match kind:
+            case "cut":
+                del out[place:]
+            case "flip" if place < len(out):
+                out[place] ^= 1 << how
+            case "swap":
+                a, b = sorted((place, how[0]))
+                length = min(how[1], b - a, len(out) - b)
+                if length > 0:
+                    out[a : a + length], out[b : b + length] = out[b : b + length], out[a : a + length]
+            case "write":
+                out[place : place + len(how)] = how[: max(0, len(out) - place)]
+            case "lose":
+                del out[place : place + how]
+            case "double":
+                out[place:place] = out[place : place + how]
+    return bytes(out)
+
+
+@contextlib.contextmanager
+def no_hang():
+    def stop(*_):
+        raise TimeoutError(f"one input took more than {HANGS_AFTER} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(HANGS_AFTER)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def fuzz(path, count, read, check, head=1 << 30, named=None):
+    """Read many damaged versions of a file: how many were refused, and how many were read and found sound."""
+    raw, counts = path.read_bytes(), {"refused": 0, "sound": 0}
+
+    @settings(
+        max_examples=count * FACTOR,
+        derandomize=FACTOR == 1,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(damages(len(raw), head))
+    def attempt(found):
+        path.write_bytes(damaged(raw, found))
+        with no_hang():
+            try:
+                read_back = read()
+            except DataError as error:
+                assert "\n" not in str(error) and (named or path.name) in str(error), error
+                counts["refused"] += 1
+            else:
+                check(read_back)
+                counts["sound"] += 1
+
+    try:
+        attempt()
+    finally:
+        path.write_bytes(raw)
+    assert sum(counts.values()) >= 0.9 * count * FACTOR, "hypothesis tried fewer than it was asked for"
+    return counts["refused"] / FACTOR, counts["sound"] / FACTOR
 
 
 @pytest.fixture(scope="module")
@@ -89,65 +146,84 @@ def test_dat(tmp_path, subject):
             assert np.isfinite(one).all()
         assert found[0].shape[1] == 40 and found[1].shape == (len(found[0]), 4)
 
-    refused, sound = fuzz(path, path.read_bytes(), 600, read, check, head=600)
-    assert refused > 200 and sound > 50
+    refused, sound = fuzz(path, 400, read, check, head=600)
+    assert refused > 150 and sound > 20
 
 
-def test_ratings(tmp_path, subject):
-    data, labels = subject
+def small_deap(root, data, labels):
+    """A DEAP folder of one subject; the second experiment was shown first."""
     for folder in ("data_preprocessed_python", "metadata_csv", "face_video/s01"):
-        (tmp_path / folder).mkdir(parents=True)
-    write_dat(tmp_path / "data_preprocessed_python/s01.dat", data, labels)
+        (root / folder).mkdir(parents=True)
+    write_dat(root / "data_preprocessed_python/s01.dat", data, labels)
     for trial in (1, 2):
-        (tmp_path / f"face_video/s01/s01_trial0{trial}.avi").touch()
+        write_clip(root / f"face_video/s01/s01_trial0{trial}.avi", 200, 50)
     table = pd.DataFrame({"Participant_id": 1, "Trial": [2, 1], "Experiment_id": [1, 2], "Start_time": 0})
     table[RATING_COLUMNS] = labels
-    path = tmp_path / "metadata_csv/participant_ratings.csv"
-    table.to_csv(path, index=False)
+    table.to_csv(root / "metadata_csv/participant_ratings.csv", index=False)
+    return root
 
-    def read():
-        try:
-            return list(trials_of(open_tree(tmp_path)))
-        except DataError as error:
-            raise DataError(f"metadata_csv: {error}") from error  # some name the other file of the contradiction
+
+def write_clip(path, n_frames, rate):
+    with av.open(str(path), "w", format="avi") as container:
+        options = {"g": "8", "bf": "2", "threads": "1", "preset": "ultrafast"}
+        stream = container.add_stream("libx264", rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        rng = np.random.default_rng(0)
+        pictures = rng.integers(0, 256, (8, 8, 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+        for number in range(n_frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pictures[number % 8], format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def deap(tmp_path_factory, subject):
+    return small_deap(tmp_path_factory.mktemp("deap") / "tree", *subject)
+
+
+def test_ratings(deap, subject):
+    path = deap / "metadata_csv/participant_ratings.csv"
 
     def check(trials):
         assert len(trials) == 2 and {trial.presentation for trial in trials} == {1, 2}
-        for trial, rated in zip(trials, labels, strict=True):
+        for trial, rated in zip(trials, subject[1], strict=True):
             assert list(trial.ratings.values()) == rated.tolist()
 
-    refused, sound = fuzz(path, path.read_bytes(), 250, read, check)
+    # Contradictions name both files, the one with fewer rows first.
+    refused, sound = fuzz(path, 250, lambda: list(trials_of(open_tree(deap))), check, named="participant_ratings.csv")
     assert refused > 100 and sound > 5
 
 
-def test_bdf_header(tmp_path):
-    path = tmp_path / "Part_1_S_Trial1_emotion.bdf"
+def write_recording(path):
+    """30 s, a clip of 5 s, 30 s."""
     eeg = np.random.default_rng(0).normal(0, 10, (32, 65 * 256))
     status = np.zeros(65 * 256, int)
-    status[30 * 256 :: 5 * 256][:2] = 268
-    write_bdf(path, eeg, DEAP_EEG, 256, status)
+    for start in (30, 35):
+        status[start * 256 : start * 256 + 128] = 268
+    return write_bdf(path, eeg, DEAP_EEG, 256, status)
 
-    def read():
-        return read_eeg(path, stimulus_span(path, 5.0))
+
+def test_bdf_header(tmp_path):
+    path = write_recording(tmp_path / "Part_1_S_Trial1_emotion.bdf")
 
     def check(found):
         baseline, eeg = found
         assert baseline.shape == (28, 384) and eeg.shape == (28, 640)
         assert np.isfinite(eeg).all() and np.isfinite(baseline).all()
 
-    refused, _ = fuzz(path, path.read_bytes(), 60, read, check, head=256 * 34)
+    refused, _ = fuzz(path, 60, lambda: read_eeg(path, stimulus_span(path, 5.0)), check, head=256 * 34)
     assert refused > 15
 
 
 SESSION = (
     '<?xml version="1.0" encoding="UTF-8"?><session sessionId="2" isStim="1" feltArsl="4" feltVlnc="7" feltCtrl="5" '
-    'feltPred="3" cutLenSec="87.32" vidRate="60.9708" mediaFile="funny_f.avi"><subject id="1"/><track type="Video" '
+    'feltPred="3" cutLenSec="5.0" vidRate="60.9708" mediaFile="funny_f.avi"><subject id="1"/><track type="Video" '
     'color="1" filename="P1-Rec1_C1 trigger _C_Section_2.avi"><annotation filename="a.tsv"/></track></session>'
 )
 
 
 def test_session_xml(tmp_path):
     path = tmp_path / "session.xml"
+    path.write_text(SESSION)
 
     def read():
         found = read_session(path)
@@ -161,20 +237,13 @@ def test_session_xml(tmp_path):
             for name in (track.filename, *track.annotations):
                 assert (tmp_path / name).parent == tmp_path and name not in (".", "..")
 
-    refused, sound = fuzz(path, SESSION.encode(), 2000, read, check)
-    assert refused > 1000 and sound > 100
+    refused, sound = fuzz(path, 600, read, check)
+    assert refused > 300 and sound > 20
 
 
 def test_avi(tmp_path):
     path = tmp_path / "clip.avi"
-    with av.open(str(path), "w", format="avi") as container:
-        stream = container.add_stream("libx264", rate=50, options={"g": "8", "bf": "2", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        rng = np.random.default_rng(0)
-        for _ in range(24):
-            picture = rng.integers(0, 256, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    write_clip(path, 24, 50)
     times = np.arange(0, 0.6, 0.1)
     whole, _ = frames_at(path, times, 16)
 
@@ -182,5 +251,72 @@ def test_avi(tmp_path):
         frames, mask = found
         assert frames.shape == whole.shape and mask.shape == (6,) and not frames[~mask].any()
 
-    refused, sound = fuzz(path, path.read_bytes(), 250, lambda: frames_at(path, times, 16), check, head=6000)
+    refused, sound = fuzz(path, 250, lambda: frames_at(path, times, 16), check, head=6000)
     assert refused > 20 and sound > 20
+
+
+@pytest.fixture(scope="module")
+def mahnob(tmp_path_factory):
+    """Two emotional sessions of one subject."""
+    root = tmp_path_factory.mktemp("mahnob") / "tree"
+    for trial in (1, 2):
+        folder = root / f"Sessions/{2 * trial}"
+        folder.mkdir(parents=True)
+        write_recording(folder / f"Part_1_S_Trial{trial}_emotion.bdf")
+        write_clip(folder / f"P1-Rec1_C1 trigger _C_Section_{2 * trial}.avi", 320, 61)
+        text = SESSION.replace('sessionId="2"', f'sessionId="{2 * trial}"').replace("n_2.", f"n_{2 * trial}.")
+        (folder / "session.xml").write_text(text)
+    return root
+
+
+FILES = {
+    "deap": (
+        "data_preprocessed_python/s01.dat",
+        "metadata_csv/participant_ratings.csv",
+        "face_video/s01/s01_trial01.avi",
+    ),
+    "mahnob": (
+        "Sessions/2/session.xml",
+        "Sessions/2/Part_1_S_Trial1_emotion.bdf",
+        "Sessions/2/P1-Rec1_C1 trigger _C_Section_2.avi",
+    ),
+}
+HEADS = {".dat": 600, ".avi": 6000, ".bdf": 256 * 34}
+
+
+@pytest.mark.parametrize(("dataset", "name"), [(dataset, name) for dataset in FILES for name in FILES[dataset]])
+def test_through_the_cache(dataset, name, request, tmp_path, monkeypatch):
+    """Nothing is stored after an error; otherwise each trial is there, or its exclusion is."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("CDGKD_HOME", str(home))
+    root = Path(shutil.copytree(request.getfixturevalue(dataset), tmp_path / "tree"))
+    params = Params(dataset=dataset, data_root=str(root), profile="smoke")
+
+    def load():
+        shutil.rmtree(home, ignore_errors=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                return load_windows(params, n_jobs=1)
+            except DataError:
+                assert not list(home.glob("**/*"))
+                raise
+
+    whole = load()
+    expected = set(whole.index["trial"])
+    assert len(expected) == 2 and whole.meta["excluded"] == [] and whole.meta["skipped"] == 0
+
+    def check(found):
+        meta, there = found.meta, set(found.index["trial"])
+        named = {trial for _, trial, _ in meta["excluded"]}
+        assert len((expected - there) - named) <= meta["skipped"], "a trial is lost without a word"
+        assert np.isfinite(np.asarray(found.eeg, float)).all() and there <= expected
+        for column in ("valence", "arousal"):
+            rated = found.index.groupby("trial")[column].first()
+            assert rated.between(1, 9).all()
+            if dataset == "deap":  # both files say it
+                assert (rated == whole.index.groupby("trial")[column].first()[rated.index]).all()
+        assert [folder.name for folder in (home / "prepared").iterdir()] == [meta["key"]]
+
+    count = 24 if dataset == "deap" else 8
+    fuzz(root / name, count, load, check, head=HEADS.get(Path(name).suffix, 1 << 30), named="tree")

@@ -126,10 +126,8 @@ def test_a_repetition_has_its_own_seed(home, here, monkeypatch):
         return []
 
     class Unread:
-        windows = None
-
         def __init__(self, params, repeat):
-            pass
+            self.n_folds = lambda: params.scale.n_folds
 
     monkeypatch.setattr(grid, "run_fold", only_note)
     monkeypatch.setattr(grid, "Study", Unread)

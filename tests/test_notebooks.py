@@ -226,8 +226,8 @@ def tagged(path, tag):
     return [cell for cell in code_cells(path) if tag in cell.metadata.get("tags", [])]
 
 
-def test_there_are_five_numbered_notebooks():
-    assert [path.name[:3] for path in COMMITTED] == ["01_", "02_", "03_", "04_", "05_"]
+def test_there_are_six_numbered_notebooks():
+    assert [path.name[:3] for path in COMMITTED] == ["01_", "02_", "03_", "04_", "05_", "06_"]
 
 
 @each_notebook

@@ -18,9 +18,10 @@ def long_table(number=1):
     method = {1: "cdgkd", 2: "fusion_rebalanced"}[number]
     runs = pd.DataFrame(
         {
-            "table": number, "dataset": "deap", "target": target, "protocol": protocol, "method": method, "repeat": 0,
+            "table": number, "dataset": dataset, "target": target, "protocol": protocol, "method": method, "repeat": 0,
             "fold": fold, "metric": metric, "value": value, "n_train": 30, "n_test": 10, "profile": "p", "data": "d",
         }
+        for dataset in ("deap", "mahnob")
         for target in ("valence", "arousal")
         for protocol in ("trial", "subject")
         for fold, value in enumerate((0.60, 0.64))
@@ -42,7 +43,8 @@ def test_markdown_shows_what_ran_names_what_did_not_and_the_papers_number():
     assert len({line.count("|") for line in lines}) == 1
 
 
-VERDICT = {"comparisons": 28, "better, p_holm < 0.05": 3, "worse, p_holm < 0.05": 1, "better, naive p < 0.05": 9}
+CLAIM = {"source": "Table 1", "difference": "+1.2 (+0.1 to +2.0)", "better": "3 of 28", "worse": "1 of 28"}
+CLAIM |= {"naive": "9 of 28", "verdict": "mixed", "likely reason": "chance"}
 
 
 def store_results(tables, figures):
@@ -50,9 +52,10 @@ def store_results(tables, figures):
     for number in (1, 2):
         write_csv(long_table(number), tables / f"table{number}.csv")
         figures.mkdir(parents=True, exist_ok=True)
-        record = {"numbers": {"verdict": {"Is it so?": VERDICT}}}
-        (figures / f"05_table{number}.json").write_text(json.dumps(record))
-        (figures / f"05_table{number}.png").write_text("picture")
+        for layout in ("deap", "mahnob"):
+            record = {"numbers": {"claims": {"It is so": CLAIM}}}
+            (figures / f"05_table{number}_{layout}.json").write_text(json.dumps(record))
+            (figures / f"05_table{number}_{layout}.png").write_text("picture")
 
 
 def test_results_replace_only_what_stands_between_the_markers(tmp_path):
@@ -61,8 +64,10 @@ def test_results_replace_only_what_stands_between_the_markers(tmp_path):
     assert once.startswith("before\n")
     assert once.endswith(f"{END}\nafter\n")
     assert "old" not in once
-    assert "*Is it so?* Of 28 paired comparisons (corrected, Holm), 3 say better and 1 say worse" in once
-    assert "claimed 9." in once
+    said = "| It is so (Table 1) | mixed | +1.2 (+0.1 to +2.0) | 3 of 28 | 1 of 28 | 9 of 28 | chance |"
+    assert said in once.splitlines()
+    assert once.count("Table 1, video-only student") == once.count("Table 2, EEG + video") == 2  # both data sets
+    assert once.index("DEAP columns") < once.index("<details>") < once.index("MAHNOB-HCI columns")
     assert with_results(once, tmp_path) == once
 
 
@@ -84,13 +89,13 @@ def test_publish_copies_everything_or_nothing(tmp_path, monkeypatch):
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
     store_results(tmp_path / "build" / "tables", tmp_path / "build" / "figures")
-    (tmp_path / "build" / "figures" / "05_table1.png").unlink()
-    with pytest.raises(PublishError, match=r"05_table1\.png"):
+    (tmp_path / "build" / "figures" / "05_table1_deap.png").unlink()
+    with pytest.raises(PublishError, match=r"05_table1_deap\.png"):
         publish(tmp_path)
     assert not list((tmp_path / "figures").iterdir())
     store_results(tmp_path / "build" / "tables", tmp_path / "build" / "figures")
     publish(tmp_path)
-    assert len(list((tmp_path / "figures").iterdir())) == 6
+    assert len(list((tmp_path / "figures").iterdir())) == 10
     assert "Rebalanced fusion" in readme.read_text()
 
 

@@ -121,7 +121,7 @@ def _remove_abandoned(mine: Path) -> None:
     for waiting in mine.parent.glob("*.parts"):
         with contextlib.suppress(OSError):  # another process removes or finishes it at this moment
             last = max(path.stat().st_mtime for path in (waiting, *waiting.iterdir()))
-            if waiting != mine and now - last > ABANDONED_AFTER:
+            if now - last > ABANDONED_AFTER:  # never `mine`, which has just shown life
                 shutil.rmtree(waiting)
 
 

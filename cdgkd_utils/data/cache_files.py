@@ -19,11 +19,13 @@ from .half import half_eeg, half_video
 from .types import Windows
 
 _BLOCK = 1 << 20  # bytes: what is summed and written is still in the processor's cache
+_WINDOWS = 32  # rounded at a time, for the same reason
 ARRAYS = {
     "eeg": (np.dtype(np.float16), (len(CHANNELS), WINDOW_SAMPLES)),
     "video": (np.dtype(np.float16), (N_FRAMES, N_VIDEO_FEATURES)),
     "mask": (np.dtype(np.bool_), (N_FRAMES,)),
 }
+_ROUNDING = {"eeg": half_eeg, "video": half_video}
 
 
 @functools.cache
@@ -73,14 +75,13 @@ def store(windows: Windows, folder: Path, meta: Mapping[str, object]) -> None:
         if array.dtype not in admitted or array.shape != (len(windows), *tail):
             expected = f"{' or '.join(map(str, admitted))} {(len(windows), *tail)}"
             raise ValueError(f"prepared windows: {name} is {array.dtype} {array.shape}, expected {expected}")
-    given["eeg"] = half_eeg(windows.eeg, windows.index)
-    given["video"] = half_video(windows.video, windows.index)
     sums = {}
     for name, array in given.items():
         with _array_file(folder, name, len(array), sums) as file:
-            raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-            for first in range(0, len(raw), _BLOCK):
-                file.write(raw[first : first + _BLOCK].data)
+            for first in range(0, len(array), _WINDOWS):
+                rows = slice(first, first + _WINDOWS)
+                block = _ROUNDING[name](array[rows], windows.index.iloc[rows]) if name in _ROUNDING else array[rows]
+                file.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
     write_tables(folder, windows.index, windows.truth)
     write_meta(folder, meta, sums)
 

@@ -38,7 +38,14 @@ _FILES = ("files/video.py", "files/mark.py", "files/tables.py", "files/signal_ch
 TWIN_SOURCES = (*_SHARED, "mahnob/session_xml.py", "twin/*.py")
 DEAP_SOURCES = (
     *(*_SHARED, *_FILES),
-    *("extractors/face_crop.py", "windows.py", "deap/reader.py", "deap/ratings.py", "deap/dat_file.py"),
+    *(
+        "extractors/face_crop.py",
+        "windows.py",
+        "deap/reader.py",
+        "deap/ratings.py",
+        "deap/dat_file.py",
+        "deap/dat_pickle.py",
+    ),
 )
 DEAP_RAW_SOURCES = (*DEAP_SOURCES, "files/bdf.py", "deap/raw.py", "deap/raw_signal.py")
 MAHNOB_SOURCES = (

@@ -69,8 +69,8 @@ def _svm(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, 
 def _late_fusion(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
     face, eeg = (guide.record.logits for guide in guides.values())
     inputs = experiment.inputs
-    weight, log_p = late_fusion(face, eeg, inputs.labels.numpy(), inputs.val.numpy())
-    return log_p, {"face_weight": float(weight)}
+    share, log_p = late_fusion(face, eeg, inputs.labels.numpy(), inputs.val.numpy())
+    return log_p, {"video_share": float(share)}
 
 
 def _bagged(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:

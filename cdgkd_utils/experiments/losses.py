@@ -141,10 +141,8 @@ def _rebalanced(setting: Setting, **options) -> RebalancedCrossEntropy:
 
 
 def _pmr(setting: Setting, *, form: str, **options) -> PMR:
-    """``released``: hard switch, prototypes from a tenth of the data, no memory. ``paper``: clipped weights."""
-    forms = {"released": {"rule": "hard", "momentum": 0.0, "prototype_share": 0.1}, "paper": {"rule": "clip"}}
-    defaults = {"strength": STRENGTH[setting.family], "generator": setting.generator}
-    return PMR(**defaults | forms[form] | options)
+    options = {"strength": STRENGTH[setting.family]} | options
+    return PMR.released(setting.generator, **options) if form == "released" else PMR.paper(**options)
 
 
 def _ogm_ge(setting: Setting, **options) -> GradientModulation:

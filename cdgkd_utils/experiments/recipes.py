@@ -100,7 +100,7 @@ RECIPES = {
         _fusion("fusion_constant", mode="constant"),
         _fusion("ogm_ge", "ogm_ge"),
         _fusion("pmr_released", "pmr", form="released"),
-        _fusion("pmr_paper", "pmr", form="paper"),
+        _fusion("pmr_paper", "pmr", form="paper", entropy_weight=0.0),
         _fusion("pmr_entropy", "pmr", form="paper", entropy_weight=0.1),
         _fusion(TEACHER, "rebalanced", {"strength": 1.0}, {"strength": 3.0}, mode="adaptive"),
         # Assistants, each taught by all larger networks, or (takd) by the next larger one only.

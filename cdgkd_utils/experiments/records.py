@@ -40,7 +40,7 @@ class RunRecord:
         Which guides spoke in each mini-batch; empty without guides.
     result : dict
         ``seconds``; of a network ``chosen_epoch`` and ``n_parameters``, of a fused one ``eeg_share`` (percent); of
-        other kinds what they chose, such as ``face_weight`` or ``temperature``.
+        other kinds what they chose, such as ``video_share`` or ``temperature``.
     folder : Path
     """
 
@@ -131,6 +131,8 @@ def read_run(folder: Path, spec: dict | None = None) -> RunRecord:
         log = read_log(folder / "epochs.csv")
         with np.load(folder / "outputs.npz") as outputs:
             logits, kept = outputs["logits"], outputs["kept"]
+        if log.empty and stored["recipe"]["kind"] == "network":
+            raise ValueError("epochs.csv is empty")
     except Exception as error:
         raise RunError(f"run folder {folder.name} cannot be read ({error}); delete it and run again") from error
     if spec is not None and stored != json.loads(json.dumps(spec)):

@@ -26,8 +26,9 @@ __all__ = ["Experiment", "RunError", "RunRecord", "read_run", "run_key", "store_
 
 # The random numbers of a run are drawn from (seed, fold, number of its architecture).
 MODELS = ("teacher", "ta1", "ta2", "student", "eeg", "video")
-MODELS += ("face_cnn", "eeg_lstm", "dgc_jca", "emotionkd_teacher", "ambokd")
+MODELS += ("face_cnn", "eeg_lstm", "dgc_jca", "emotionkd_teacher")
 MODEL_NUMBER = {name: number for number, name in enumerate(MODELS)}
+MODEL_NUMBER["ambokd"] = MODEL_NUMBER["student"]  # its video peer starts, and is fed, as every other student
 FAMILY_TRAINING = {
     "compact": {},
     # The paper's optimiser and batch; the same for every row (method.md, sections 3.2 and 4.4).

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..config import Params
-from ..data.eeg_features import band_power_steps, differential_entropy5, wavelet_log_energy
+from ..data.eeg_features import VIEWS as FEATURES
+from ..data.eeg_features import rescaled
 from ..data.load import load_windows
 from ..data.normalise import Normaliser
 from ..data.splits.audit import audit, forbid_leaks
@@ -20,8 +21,6 @@ from ..data.splits.split import Split, certify, make_split
 from ..data.types import Windows
 from ..models.frontend import band_covariances
 from ..training import Inputs
-
-FEATURES = {"wavelets": wavelet_log_energy, "band_power": band_power_steps, "entropy": differential_entropy5}
 
 
 @dataclass
@@ -147,7 +146,8 @@ class Views(Mapping[str, Tensor]):
         return eeg.div_(self._scale[:, :, None])
 
     def _standardised(self, name: str) -> Tensor:
-        values = self._study.features(name)
+        # Per-subject scales, as every other network's EEG has them.
+        values = torch.from_numpy(rescaled(name, self._study.features(name).numpy(), self._scale.numpy()))
         mean = values[self._train].mean(dim=0)
         sd = values[self._train].std(dim=0)
         return (values - mean) / sd.clamp(min=1e-6)

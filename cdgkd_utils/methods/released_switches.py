@@ -37,7 +37,7 @@ SWITCHES = (
     Switch(
         "pmr.mode",
         "on",
-        "off: the scripts do not pass --PMR_loss",
+        "off in the sweep over alpha: --PMR_loss is not passed",
         "run_experiments.sh:24-29; train_teacher.py:26",
         "T6",
     ),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from .baselines import DGCJCA
 from .baselines import MODELS as BASELINES
 from .compact import MODELS as COMPACT
 from .compact_emotionkd import CompactEmotionKDTeacher
@@ -20,7 +21,14 @@ def _peers(models: Mapping[str, Callable[[], nn.Module]], **widths: int) -> Call
 
 COMPACT_PEERS, REFERENCE_PEERS = _peers(COMPACT, n_video=32, n_eeg=64), _peers(REFERENCE, n_video=1536, n_eeg=768)
 FAMILIES: dict[str, Mapping[str, Callable[[], nn.Module]]] = {
-    "compact": {**COMPACT, **BASELINES, "emotionkd_teacher": CompactEmotionKDTeacher, "ambokd": COMPACT_PEERS},
+    "compact": {
+        **COMPACT,
+        **BASELINES,
+        # Half as wide: its attention matrices, one per window, cost a quarter.
+        "dgc_jca": lambda: DGCJCA(n_features=64),
+        "emotionkd_teacher": CompactEmotionKDTeacher,
+        "ambokd": COMPACT_PEERS,
+    },
     "reference": {**REFERENCE, **BASELINES, "ambokd": REFERENCE_PEERS},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,45 @@ import pandas as pd
 
 from ..data.constants import TARGETS
 from .metrics import score
-from .paper import PROTOCOL_NAMES
+from .paper import PROTOCOL_NAMES, in_order
 from .tables import RUN_COLUMNS
+
+
+@dataclass(frozen=True)
+class Design:
+    """All scores on one data set.
+
+    Attributes
+    ----------
+    layout : {"deap", "mahnob"}
+        Columns of the paper's tables that they stand beside.
+    data : str
+        What the data may be called.
+    profile : str
+    scores : DataFrame
+        From :func:`collect`.
+    n_runs : int
+    n_expected : int
+        Runs that make a cell complete.
+    """
+
+    layout: str
+    data: str
+    profile: str
+    scores: pd.DataFrame
+    n_runs: int
+    n_expected: int
+
+    @property
+    def protocols(self) -> list[str]:
+        """Of the scores, in order."""
+        return in_order(self.scores["protocol"])
+
+
+def collect_design(runs: list[tuple[int, Path]], *, layout: str, data: str, profile: str, n_expected: int) -> Design:
+    """Scores of the runs on one data set, with what the tables have to say about them."""
+    scores = collect(runs, profile=profile, data=data, dataset=layout)
+    return Design(layout, data, profile, scores, len(runs), n_expected)
 
 
 def high_probability(logits: np.ndarray) -> np.ndarray:

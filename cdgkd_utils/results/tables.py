@@ -6,14 +6,18 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..data.constants import TARGETS
 from .metrics import METRICS
-from .paper import DATASETS, PROTOCOL_NAMES, PROTOCOLS, ROWS, paper_accuracy
+from .paper import DATASETS, PROTOCOL_NAMES, PROTOCOLS, ROWS, VARIANTS, paper_accuracy
 from .statistics import holm, mean_interval, paired_test
+
+if TYPE_CHECKING:
+    from .collect import Design
 
 CELL = ["table", "dataset", "target", "protocol"]
 ONE_VALUE = [*CELL, "method", "repeat", "fold", "metric"]
@@ -150,6 +154,46 @@ def paired(runs: pd.DataFrame, table: int, reference: str, metric: str = "accura
     if not families:
         return pd.DataFrame(columns=PAIRED_COLUMNS)
     return pd.concat(families, ignore_index=True)[PAIRED_COLUMNS]
+
+
+def both_tables(designs: Sequence[Design], table: int) -> pd.DataFrame:
+    """One of the paper's tables for several data sets, in long form.
+
+    Parameters
+    ----------
+    designs : sequence of Design
+        From :func:`~.collect.collect_design`, each with its own layout.
+    table : {1, 2}
+    """
+    parts = [results_table(d.scores, table, d.n_expected, d.profile, d.data, [d.layout], d.protocols) for d in designs]
+    return pd.concat(parts, ignore_index=True)
+
+
+def ablation(long_tables: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """The poster's five variants: our mean accuracy and its interval beside the printed one, in %.
+
+    Parameters
+    ----------
+    long_tables : DataFrame
+        Both tables, from :func:`results_table`.
+    dataset : str
+
+    Returns
+    -------
+    DataFrame
+        One row per variant; columns by target: one per protocol, and ``paper``, which prints DEAP only.
+    """
+    part = long_tables[(long_tables["dataset"] == dataset) & (long_tables["metric"] == "accuracy")]
+    rows = {}
+    for name, (table, method) in VARIANTS.items():
+        row = {}
+        for cell in part[(part["table"] == table) & (part["method"] == method)].itertuples():
+            row[cell.target, PROTOCOL_NAMES[cell.protocol]] = f"{cell.mean:.1f} [{cell.low:.1f}, {cell.high:.1f}]"
+            row[cell.target, "paper"] = f"{cell.paper:.2f}"
+        rows[name] = row
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns, names=("target", "protocol"))
+    return frame
 
 
 def write_csv(table: pd.DataFrame, path: str | os.PathLike) -> Path:

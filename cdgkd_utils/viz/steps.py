@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 from ..data.constants import WINDOW_SECONDS
 from ..data.steps.step import Step
@@ -39,6 +40,18 @@ def step_table(steps: Sequence[Step]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("step")
 
 
+def left_html(table: pd.DataFrame) -> str:
+    """A table of sentences as HTML, for ``IPython.display.HTML``: set from the left and never cut short.
+
+    The first of several columns (the shapes of :func:`step_table`) stays on one line.
+    """
+    styles = [{"selector": "th, td", "props": "text-align: left; white-space: normal"}]
+    if table.shape[1] > 1:
+        styles.append({"selector": "td.col0", "props": "white-space: nowrap"})
+    named = table.rename_axis(None)  # a name of the index would take a line of its own
+    return Styler(named, uuid="steps", cell_ids=False).set_table_styles(styles).to_html()
+
+
 def changing_steps(steps: Sequence[Step], channel: str, first: float, seconds: float) -> list[Step]:
     """The steps that hold a channel and change it, without those that only choose channels, cut or store.
 
@@ -61,7 +74,7 @@ def changing_steps(steps: Sequence[Step], channel: str, first: float, seconds: f
     return found
 
 
-def step_figure(steps: Sequence[Step], channel: str = "Fp1", first: float = 8.0, seconds: float = 2.0) -> Figure:
+def step_figure(steps: Sequence[Step], channel: str = "Fp1", first: float = 1.0, seconds: float = 2.0) -> Figure:
     """The same seconds of one channel after each step that changes it, and the pictures of their window.
 
     Parameters

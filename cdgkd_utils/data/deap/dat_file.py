@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import mmap
 import os
 import pickle
@@ -17,57 +16,14 @@ import numpy as np
 
 from ..constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, RATINGS, SFREQ, WINDOW_SAMPLES
 from ..errors import DataError
+from .dat_pickle import array_of, load_notes, numbers_of
 
 LONGEST_SECONDS = 63  # of the release's trials; a longer one has another sampling rate
 N_DAT_CHANS = len(DEAP_EEG) + len(DEAP_PERIPHERAL)
-# All that a pickled float array refers to, under NumPy's old and new module names.
-_ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype")} | {
-    (f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")
-}
-
-
 # In the release's layout the numbers of an array follow "not in Fortran's order" as one byte string of 32-bit length.
 _PAYLOAD = re.compile(rb"\x89T(.{4})", re.DOTALL)
 _HEAD = 8192  # bytes before the large array; the labels take 1.5 kB
 _STAND_IN = "numbers"
-
-
-class _ArrayUnpickler(pickle._Unpickler):
-    """Unpickles arrays of numbers only: a pickle may otherwise run any program.
-
-    The one in Python: a file has some fifty instructions, and a damaged one cannot make it reserve
-    memory for a number of objects that it claims to have.
-    """
-
-    def find_class(self, module, name):
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which no DEAP file does")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-class _PendingArray:
-    """Takes what a pickle says about an array without making one."""
-
-    def __init__(self, *_):
-        pass
-
-    def __setstate__(self, state):
-        _, self.shape, self.dtype, self.fortran, self.numbers = state
-
-    def fill(self, raw) -> np.ndarray:
-        """The array that these bytes are."""
-        count = math.prod(self.shape)
-        if self.dtype.kind != "f" or self.fortran or len(raw) != count * self.dtype.itemsize:
-            raise ValueError("not the release's layout")
-        return np.frombuffer(raw, self.dtype, count).reshape(self.shape)
-
-
-class _HeadUnpickler(_ArrayUnpickler):
-    """As its base, but arrays stay pending."""
-
-    def find_class(self, module, name):
-        found = super().find_class(module, name)
-        return found if name == "dtype" else _PendingArray
 
 
 def read_dat(path: str | os.PathLike, mapped: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +55,9 @@ def read_dat(path: str | os.PathLike, mapped: bool = True) -> tuple[np.ndarray, 
         with open(path, "rb") as file:
             content = _mapped(file) if mapped else None
             if content is None:
-                content = _ArrayUnpickler(file, encoding="latin1").load()
+                content = load_notes(file)
+                if isinstance(content, dict):
+                    content = {name: array_of(content[name]) for name in ("data", "labels") if name in content}
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(
             f"{path}: not a readable DEAP file ({str(error) or type(error).__name__}); it is damaged or truncated: "
@@ -134,7 +92,7 @@ def _mapped(file: io.BufferedReader) -> dict[str, np.ndarray] | None:
     """The two arrays where they lie in the file, or None if it is not in the release's exact layout.
 
     The large payload is cut out, the few bytes around it are unpickled as ever, and what they say about
-    the array is checked against the payload's length.
+    the array is held against the payload's length.
     """
     try:
         memory = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -149,14 +107,11 @@ def _mapped(file: io.BufferedReader) -> dict[str, np.ndarray] | None:
             stand_in = pickle.SHORT_BINSTRING + bytes([len(_STAND_IN)]) + _STAND_IN.encode()
             head = b"".join([memory[: found.start() + 1], stand_in, memory[end:]])
             try:
-                content = _HeadUnpickler(io.BytesIO(head), encoding="latin1").load()
+                content = load_notes(io.BytesIO(head))
                 data, labels = content["data"], content["labels"]
-                if set(content) != {"data", "labels"} or data.numbers != _STAND_IN:
+                if set(content) != {"data", "labels"} or numbers_of(data) != _STAND_IN:
                     return None
-                return {
-                    "data": data.fill(memory[found.end() : end]),
-                    "labels": labels.fill(labels.numbers.encode("latin1")),
-                }
+                return {"data": array_of(data, memory[found.end() : end]), "labels": array_of(labels)}
             except Exception:  # the unpickler decides what is wrong, and says it
                 return None
     return None

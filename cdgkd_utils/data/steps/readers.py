@@ -62,7 +62,7 @@ def deap_steps(root: Path) -> tuple[list[Step], Trial]:
     data, _ = read_dat(path)
     row = np.array(data[trial.trial - 1])
     electrodes = row[: len(DEAP_EEG)].copy()
-    told = f"{_named(path, tree.synthetic)}: one person, sorted by stimulus; 4–45 Hz, average reference, eyes removed"
+    told = f"{_named(path, tree.synthetic)}: one person, sorted by stimulus; released at 4–45 Hz, without eyes"
     place = f"row {trial.trial - 1} is stimulus {trial.trial}; by the table of ratings it was shown as number"
     return [
         Step("file", data.shape, SFREQ, MICROVOLT, told),
@@ -88,37 +88,17 @@ def deap_raw_steps(root: Path) -> tuple[list[Step], Trial]:
     slower = filtered[:, lead : lead + end - begin : int(RAW_SFREQ / SFREQ)].copy()
     referenced = preprocess(piece[: len(DEAP_EEG)], begin, end, raw.n_times)
     cleaned = preprocess(piece, begin, end, raw.n_times)
-    start, named, eyes = -BASELINE_SECONDS - lead / RAW_SFREQ, (*DEAP_EEG, *EOG), "left, right, above, below"
+    named, before, wide = (*DEAP_EEG, *EOG), -BASELINE_SECONDS, -BASELINE_SECONDS - lead / RAW_SFREQ
     told = f"{_named(found.path, tree.synthetic)}: the whole session; trigger code 4 marks its {n_trials} stimuli"
     cut = f"stimulus {trial.trial} was shown as number {trial.presentation}, at {onset / RAW_SFREQ:.1f} s"
     kept = f"{cut}; 3 s before and 2 s more on either side; 32 electrodes by name, 4 of the eyes"
     return [
-        Step(
-            "recording",
-            (len(raw.ch_names), int(raw.n_times)),
-            RAW_SFREQ,
-            MICROVOLT,
-            f"{told} stimuli, in the order of presentation",
-        ),
-        _eeg("trial", piece, RAW_SFREQ, named, start, kept),
-        _eeg(
-            "4–45 Hz",
-            filtered,
-            RAW_SFREQ,
-            named,
-            start,
-            FILTERED,
-        ),
-        _eeg("128 Hz", slower, SFREQ, named, -BASELINE_SECONDS, "every fourth sample; the margins are cut off"),
-        _eeg(
-            "average reference",
-            referenced,
-            SFREQ,
-            DEAP_EEG,
-            -BASELINE_SECONDS,
-            REFERENCED,
-        ),
-        _eeg("eyes out", cleaned, SFREQ, DEAP_EEG, -BASELINE_SECONDS, f"regression on the eyes' channels ({eyes})"),
+        Step("recording", (len(raw.ch_names), int(raw.n_times)), RAW_SFREQ, MICROVOLT, told),
+        _eeg("trial", piece, RAW_SFREQ, named, wide, kept),
+        _eeg("4–45 Hz", filtered, RAW_SFREQ, named, wide, FILTERED),
+        _eeg("128 Hz", slower, SFREQ, named, before, "every fourth sample; the 2 s on either side are cut off"),
+        _eeg("average reference", referenced, SFREQ, DEAP_EEG, before, REFERENCED),
+        _eeg("eyes out", cleaned, SFREQ, DEAP_EEG, before, "minus what the eyes' two channels explain (regression)"),
         _stimulus(trial),
     ], trial
 
@@ -140,21 +120,14 @@ def mahnob_steps(root: Path) -> tuple[list[Step], Trial]:
     slower = filtered[:, span.onset % step :: step].copy()
     start, later = -span.onset / MAHNOB_SFREQ, -(span.onset // step) / SFREQ
     found = "two pulses of Status say" if span.by_pulses else "no pulses: the margins of 30 s say"
-    told = f"{_named(session.bdf, tree.synthetic)}: {found} that the film runs"
-    runs = f"from {-start:.1f} s to {span.seconds - start:.1f} s"
+    told = f"{_named(session.bdf, tree.synthetic)}: {found} that the film runs from {-start:.1f} s"
+    until = f"to {span.seconds - start:.1f} s"
     return [
-        Step("recording", (len(raw.ch_names), int(raw.n_times)), MAHNOB_SFREQ, MICROVOLT, f"{told} {runs}"),
-        _eeg("electrodes", electrodes, MAHNOB_SFREQ, DEAP_EEG, start, "32 by name; the others are left out"),
-        _eeg(
-            "average reference",
-            referenced,
-            MAHNOB_SFREQ,
-            DEAP_EEG,
-            start,
-            REFERENCED,
-        ),
+        Step("recording", (len(raw.ch_names), int(raw.n_times)), MAHNOB_SFREQ, MICROVOLT, f"{told} {until}"),
+        _eeg("electrodes", electrodes, MAHNOB_SFREQ, DEAP_EEG, start, "32 by name; the other channels are left out"),
+        _eeg("average reference", referenced, MAHNOB_SFREQ, DEAP_EEG, start, REFERENCED),
         _eeg("4–45 Hz", filtered, MAHNOB_SFREQ, DEAP_EEG, start, FILTERED),
-        _eeg("128 Hz", slower, SFREQ, DEAP_EEG, later, "every second sample; nothing above 57 Hz is left to fold back"),
+        _eeg("128 Hz", slower, SFREQ, DEAP_EEG, later, "every second sample; above 57 Hz nothing is left to fold back"),
         _stimulus(trial),
     ], trial
 

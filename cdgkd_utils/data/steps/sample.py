@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,12 @@ SAMPLES = {
 }
 _HEIGHT = 64  # pixels of the clips; real ones have 576 and 580
 _SOURCES = ("constants.py", "steps/sample.py", "twin/*.py", "deap/*.py", "mahnob/*.py", "files/*.py")
+
+
+@functools.cache  # of what this process has loaded, also where a source is edited meanwhile
+def _code() -> str:
+    here = Path(__file__).parents[1]
+    return files_digest(here, [path for pattern in _SOURCES for path in here.glob(pattern)])
 
 
 def sample_tree(layout: str) -> Path:
@@ -44,9 +51,7 @@ def sample_tree(layout: str) -> Path:
     """
     if layout not in SAMPLES:
         raise ValueError(f"layout: expected one of {', '.join(SAMPLES)}, got {layout!r}")
-    settings, here = SAMPLES[layout], Path(__file__).parents[1]
-    digest = files_digest(here, [path for pattern in _SOURCES for path in here.glob(pattern)])
-    folder = home() / "sample" / f"{layout}-{digest[:12]}"
+    settings, folder = SAMPLES[layout], home() / "sample" / f"{layout}-{_code()[:12]}"
     if folder.is_dir():
         return folder
     try:

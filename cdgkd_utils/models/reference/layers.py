@@ -7,6 +7,7 @@ normalisation, initial values, `same` padding (method.md, section 2).
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +111,7 @@ class TransformerBlock(nn.Module):
         """Multi-head self-attention, shape (n_windows, n_positions, width) to the same shape."""
         n_windows, n_positions, _ = tokens.shape
         heads = self.query_key_value(tokens).view(n_windows, n_positions, 3, N_HEADS, self.width)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        query, key, value = (part.transpose(1, 2) for part in heads.unbind(2))
         if self.twice_differentiable:
             weights = torch.softmax((query * self.width**-0.5) @ key.transpose(2, 3), dim=3)
             mixed = weights @ value
@@ -166,7 +167,7 @@ class Classifier(nn.Sequential):
             raise ValueError(f"activation must be none or relu, got {activation!r}")
         widths = (n_features, N_CLASSIFIER, N_CLASSIFIER, N_CLASSIFIER, N_CLASSES)
         layers: list[nn.Module] = [nn.Dropout(0.5)]
-        for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (n_in, n_out) in enumerate(pairwise(widths)):
             layers += [nn.ReLU()] if activation == "relu" and i else []
             layers += [linear(n_in, n_out)]
         super().__init__(*layers)

@@ -1,0 +1,170 @@
+"""What the paper claims, as paired comparisons, and what these runs say to each claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .paper import POSTER_ROWS
+from .statistics import holm
+from .tables import paired
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One method should do better than others.
+
+    Attributes
+    ----------
+    text : str
+    source : str
+        Where the poster says so, or "control" for a question of ours.
+    table : {1, 2}
+    better : str
+    than : tuple of str
+    if_not : str
+        Why it need not hold here; shown where it does not.
+    """
+
+    text: str
+    source: str
+    table: int
+    better: str
+    than: tuple[str, ...]
+    if_not: str
+
+
+_STOPPED = (
+    "the student is stopped on validation, before it learns its training labels by heart; that is what a guide's soft "
+    "labels would have spared it, as the row 'CE, last epoch' shows"
+)
+_MEMORY = "the guides learned the training labels by heart, so what they add to a label is mostly noise"
+CLAIMS = (
+    Claim(
+        "Rebalancing makes the fused teacher better",
+        "Variant 2 over 1",
+        2,
+        "fusion_rebalanced",
+        ("fusion",),
+        "the rule is gentle (weights of a few tenths) and mends the EEG branch more than the fused decision",
+    ),
+    Claim(
+        "The rebalanced teacher is the best of Table 2",
+        "Table 2",
+        2,
+        "fusion_rebalanced",
+        POSTER_ROWS[2][:-1],
+        "baselines with a strong EEG reader of their own, fused late, never let one modality suppress the other",
+    ),
+    Claim(
+        "A guide helps the student at all",
+        "Variant 5 over 3",
+        1,
+        "cdgkd",
+        ("ce",),
+        _STOPPED,
+    ),
+    Claim(
+        "CDGKD is the best student",
+        "Table 1",
+        1,
+        "cdgkd",
+        POSTER_ROWS[1][:-1],
+        "all students share one network, budget and stopping rule, and " + _MEMORY,
+    ),
+    Claim("Dense guidance beats the chain", "Variant 4 over TAKD", 1, "dense", ("takd",), _MEMORY),
+    Claim(
+        "Dropping guides at random helps",
+        "Variant 5 over 4",
+        1,
+        "cdgkd",
+        ("dense",),
+        "with early stopping there is little overfitting to a guide left that dropping could prevent",
+    ),
+    Claim(
+        "The adaptive weight beats a constant one",
+        "control",
+        2,
+        "fusion_rebalanced",
+        ("fusion_constant",),
+        "the EEG lags in nearly every epoch, so a weight that never lets go does more of the same",
+    ),
+    Claim(
+        "Several guides matter, not only dropping one",
+        "control",
+        1,
+        "cdgkd",
+        ("kd_drop",),
+        "assistants know nothing that the teacher does not; dropping acts alike on one guide",
+    ),
+)
+
+
+def compare_claims(runs: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
+    """The paired comparisons that speak to each claim.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As :func:`~.tables.results_table` takes it; may hold both tables and several data sets.
+    metric : str
+
+    Returns
+    -------
+    dict of str to DataFrame
+        By the claim's text, rows as in :func:`~.tables.paired`; ``p_holm`` counts all comparisons of the claim, over
+        methods, data sets, targets and protocols. A claim whose methods were not run is left out.
+    """
+    comparisons = {}
+    for claim in CLAIMS:
+        chosen = runs[runs["method"].isin([claim.better, *claim.than])]
+        held = chosen[(chosen["table"] == claim.table) & (chosen["metric"] == metric)]["method"].unique()
+        if claim.better not in held or len(held) < 2:
+            continue
+        frame = paired(chosen, claim.table, claim.better, metric)
+        comparisons[claim.text] = frame.assign(p_holm=holm(frame["p"].to_numpy()))
+    return comparisons
+
+
+def judge_claims(comparisons: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """One line per claim: how often it holds, and why it need not where it does not.
+
+    Returns
+    -------
+    DataFrame
+        Index: the claim. ``source``; ``difference``: mean of the comparisons in points, with the least and the
+        largest; ``better`` and ``worse``: comparisons significant at 5 % after the correction and Holm, of all;
+        ``naive``: those that an ordinary t test would have called better; ``verdict``: "holds" (better in every
+        comparison), "in part" (better in some, worse in none), "against" (worse in some, better in none), "mixed",
+        or "not shown"; ``likely reason``, empty where it holds.
+    """
+    rows = {}
+    for claim in CLAIMS:
+        if claim.text not in comparisons:
+            continue
+        frame = comparisons[claim.text]
+        sure, naive = frame["p_holm"] < LEVEL, frame["p_naive"] < LEVEL
+        better, worse = int((sure & (frame["mean"] > 0)).sum()), int((sure & (frame["mean"] < 0)).sum())
+        verdict = _verdict(better, worse, len(frame))
+        low, mean, high = frame["mean"].min(), frame["mean"].mean(), frame["mean"].max()
+        rows[claim.text] = {
+            "source": claim.source,
+            "difference": f"{mean:+.1f} ({low:+.1f} to {high:+.1f})",
+            "better": f"{better} of {len(frame)}",
+            "worse": f"{worse} of {len(frame)}",
+            "naive": f"{int((naive & (frame['mean'] > 0)).sum())} of {len(frame)}",
+            "verdict": verdict,
+            "likely reason": "" if verdict == "holds" else claim.if_not,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
+
+
+def _verdict(better: int, worse: int, n: int) -> str:
+    if better == n:
+        return "holds"
+    if better and worse:
+        return "mixed"
+    return "in part" if better else "against" if worse else "not shown"
