@@ -80,6 +80,13 @@ def test_eeg_that_does_not_fit_is_named_and_nothing_is_stored(tmp_path, value, s
     assert not list(tmp_path.iterdir())
 
 
+def test_a_window_far_behind_is_named_right(tmp_path):
+    windows = made(80)
+    windows.eeg[75, 27, 0] = 1e5
+    with pytest.raises(DataError, match=r"channel O2 of subject 2, trial 44, window 3"):
+        prepared({"planted": 2}, lambda: windows, tmp_path)
+
+
 def test_the_largest_number_fits():
     windows = made()
     windows.eeg[5, 2, 100] = 65504

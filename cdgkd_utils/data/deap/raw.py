@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..constants import BASELINE_SECONDS, CHANNEL_ROWS, CHANNELS, DEAP_EEG, RATINGS, SFREQ, WINDOW_SECONDS
+from ..constants import BASELINE_SECONDS, CHANNEL_ROWS, CHANNELS, DEAP_EEG, SFREQ, WINDOW_SECONDS
 from ..errors import DataError
 from ..files.bdf import open_bdf
 from ..files.mark import SYNTHETIC_FILE, read_mark
 from ..files.signal_checks import UnusableSignal, check_signals
 from ..types import Trial
-from .ratings import RATING_COLUMNS, RATINGS_FILE, VIDEO_FOLDER, read_ratings
+from .ratings import RATINGS_FILE, VIDEO_FOLDER, read_ratings
 from .raw_signal import EOG, RAW_SFREQ, find_channels, load_trial, playback_onsets, preprocess
 from .reader import DeapTree, make_trial, subjects_with
 
@@ -233,8 +233,7 @@ def raw_trials(
                 raise
             excluded.append((row.Experiment_id, str(fault)))
             continue
-        ratings = {name: float(getattr(row, column)) for name, column in zip(RATINGS, RATING_COLUMNS, strict=True)}
-        yield make_trial(row, eeg, ratings)
+        yield make_trial(row, eeg)
 
 
 def trials_of(

@@ -29,6 +29,7 @@ from .dat_file import read_dat
 from .ratings import RATING_COLUMNS, RATINGS_FILE, VIDEO_FOLDER, read_ratings
 
 DAT_FOLDER = "data_preprocessed_python"
+HALF_A_HUNDREDTH = 0.005 + 1e-9  # the table has two decimals; labels that agree with it are not read any further
 _HOW_TO = (
     f"expected a DEAP folder with {DAT_FOLDER}/s01.dat, {RATINGS_FILE} and {VIDEO_FOLDER}/s01/s01_trial01.avi; "
     "DEAP is handed out for research after signing the end user licence agreement on the data set's own page; "
@@ -166,7 +167,7 @@ def trials_of(
                     raise
                 excluded.append((row + 1, str(fault)))
                 continue
-            yield make_trial(found, eeg, dict(zip(RATINGS, labels[row].tolist(), strict=True)))
+            yield make_trial(found, eeg)
 
 
 def _compare(tree: DeapTree, path: Path, rows: pd.DataFrame, labels: np.ndarray) -> None:
@@ -176,7 +177,7 @@ def _compare(tree: DeapTree, path: Path, rows: pd.DataFrame, labels: np.ndarray)
             f"{path}: {len(labels)} trials, but {RATINGS_FILE} has {len(rows)} rows for participant "
             f"{int(path.stem[1:])}; take both from the same release"
         )
-    differs = ~(np.abs(rows[RATING_COLUMNS].to_numpy(float) - labels) <= 0.01 + 1e-9)
+    differs = ~(np.abs(rows[RATING_COLUMNS].to_numpy(float) - labels) <= HALF_A_HUNDREDTH)
     if differs.any():
         row, column = np.argwhere(differs)[0]
         name = RATING_COLUMNS[column]
@@ -186,7 +187,7 @@ def _compare(tree: DeapTree, path: Path, rows: pd.DataFrame, labels: np.ndarray)
         )
 
 
-def make_trial(row: tuple, eeg: np.ndarray, ratings: dict[str, float]) -> Trial:
+def make_trial(row: tuple, eeg: np.ndarray) -> Trial:
     """A trial from its row of the ratings and its EEG.
 
     Parameters
@@ -195,7 +196,6 @@ def make_trial(row: tuple, eeg: np.ndarray, ratings: dict[str, float]) -> Trial:
         A row of ``DeapTree.ratings``, as ``itertuples`` gives it.
     eeg : ndarray, shape (28, 384 + n_times)
         In µV at 128 Hz, with the 3 s before playback.
-    ratings : dict of str to float
     """
     return Trial(
         subject=int(row.Participant_id),
@@ -204,7 +204,7 @@ def make_trial(row: tuple, eeg: np.ndarray, ratings: dict[str, float]) -> Trial:
         stimulus=f"stimulus-{int(row.Experiment_id):02d}",
         eeg=eeg[:, BASELINE_SAMPLES:],
         baseline=eeg[:, :BASELINE_SAMPLES],
-        ratings=ratings,
+        ratings={name: float(getattr(row, column)) for name, column in zip(RATINGS, RATING_COLUMNS, strict=True)},
         video=row.clip,
     )
 
