@@ -8,6 +8,10 @@ SEED ?= 0
 WORLD ?= mixed
 EXTRACTOR ?= hog
 CROP ?= centre
+FAMILY ?= auto
+PROTOCOL ?= trial+subject
+# 1 admits the leaky protocol `window`, whose results are all labelled LEAKY.
+ALLOW_LEAK ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
@@ -21,7 +25,9 @@ export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 
 help:
 	@echo "make run        all notebooks by papermill into build/notebooks, then both tables"
-	@echo "                PROFILE=smoke|quick|bench|paper  DATASET=twin|twin_mahnob|deap|mahnob  DATA_ROOT=/path  TARGET=valence|arousal  SEED=0  WORLD=mixed  EXTRACTOR=hog  CROP=centre"
+	@echo "                PROFILE=smoke|quick|bench|paper  DATASET=twin|twin_mahnob|deap|deap_raw|mahnob  DATA_ROOT=/path"
+	@echo "                TARGET=valence|arousal  SEED=0  WORLD=mixed  EXTRACTOR=hog  CROP=centre"
+	@echo "                FAMILY=auto|compact|reference  PROTOCOL=trial+subject|trial|subject|loso|stimulus"
 	@echo "make test       oracle tests, then the committed notebooks under nbval"
 	@echo "make lab        JupyterLab"
 	@echo "make notebooks  re-execute the committed notebooks and store their outputs"
@@ -34,7 +40,8 @@ $(READY): pyproject.toml constraints.txt
 
 run: $(READY)
 	$(BIN)/python -m cdgkd_utils run --profile $(PROFILE) --dataset $(DATASET) --data-root "$(DATA_ROOT)" \
-		--target $(TARGET) --seed $(SEED) --world $(WORLD) --extractor $(EXTRACTOR) --crop $(CROP)
+		--target $(TARGET) --seed $(SEED) --world $(WORLD) --extractor $(EXTRACTOR) --crop $(CROP) \
+		--family $(FAMILY) --protocol $(PROTOCOL) $(if $(ALLOW_LEAK),--allow-leak)
 
 test: $(READY)
 	$(BIN)/python -m pytest tests

@@ -11,6 +11,7 @@ import argparse
 import resource
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, CHANNEL_ROWS
+from cdgkd_utils.data.deap.ratings import read_ratings
 from cdgkd_utils.data.deap.raw import RAW_FOLDER, RawTree, raw_trials
 from cdgkd_utils.data.deap.raw_signal import RAW_SFREQ, agreement
 from cdgkd_utils.data.deap.raw_writer import write_raw
@@ -43,8 +45,7 @@ def measure(settings: TwinSettings, subject: int, root: Path) -> dict[str, float
     path = write_raw(settings, root, plan)
     out["write, s"] = time.perf_counter() - start
     out["memory after writing, MB"] = peak()
-    ratings = table.sort_values("Experiment_id", ignore_index=True)
-    tree = RawTree(root, (subject,), ratings, settings.n_windows * 4.0)
+    tree = RawTree(root, (subject,), read_ratings(root, [subject]), {"settings": asdict(settings)})
     hours = open_bdf(path, RAW_SFREQ).n_times / RAW_SFREQ / 3600
 
     eeg = synthesise_eeg(settings, plan)[:, CHANNEL_ROWS]

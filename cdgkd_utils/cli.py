@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import CROPS, DATASETS, PROFILES, TARGETS, WORLDS, Params, home, shown
+from .config import CROPS, DATASETS, FAMILIES, PROFILES, PROTOCOLS, TARGETS, WORLDS, Params, home, shown
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--world", choices=WORLDS, default=default.world)
     run.add_argument("--extractor", default=default.extractor, help="visual features: hog, mediapipe or timm:MODEL")
     run.add_argument("--crop", choices=CROPS, default=default.crop, help="part of a frame that is described, on files")
+    run.add_argument("--family", choices=FAMILIES, default=default.family, help="networks")
+    run.add_argument("--protocol", choices=PROTOCOLS, default=default.protocol, help="what a fold holds out")
+    run.add_argument("--allow-leak", action="store_true", help="admit --protocol window; its results say LEAKY")
     run.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
     run.set_defaults(run=_run)
     store = commands.add_parser(
@@ -124,6 +127,9 @@ def _run(args: argparse.Namespace) -> None:
         world=args.world,
         extractor=args.extractor,
         crop=args.crop,
+        family=args.family,
+        protocol=args.protocol,
+        allow_leak=args.allow_leak,
     )
     if not params.is_twin:
         from .data.load import check_root
@@ -136,17 +142,18 @@ def _run(args: argparse.Namespace) -> None:
         sys.stdout.write(f"{shown(notebook)} done after {time.monotonic() - started:.0f} s\n")
         sys.stdout.flush()
     if not args.only or args.only == "05":
-        _show_tables(params.layout)
+        _show_tables([design.layout for design in params.designs()])
 
 
-def _show_tables(layout: str) -> None:
+def _show_tables(layouts: list[str]) -> None:
     import pandas as pd
 
     from .results.display import as_text
 
     folder = home() / "tables"
-    for number in (1, 2):
-        sys.stdout.write(f"\n{as_text(pd.read_csv(folder / f'table{number}.csv'), layout)}\n")
+    for layout in layouts:
+        for number in (1, 2):
+            sys.stdout.write(f"\n{as_text(pd.read_csv(folder / f'table{number}.csv'), layout)}\n")
     sys.stdout.write(
         f"\nexecuted notebooks: {shown(home() / 'notebooks')}\ntables: {shown(folder)}\n"
         f"figures: {shown(home() / 'figures')}\nruns: {shown(home() / 'runs')}\n"

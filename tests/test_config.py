@@ -25,7 +25,13 @@ DEFAULTS = {
 
 @pytest.mark.parametrize(
     ("dataset", "is_twin", "layout"),
-    [("twin", True, "deap"), ("twin_mahnob", True, "mahnob"), ("deap", False, "deap"), ("mahnob", False, "mahnob")],
+    [
+        ("twin", True, "deap"),
+        ("twin_mahnob", True, "mahnob"),
+        ("deap", False, "deap"),
+        ("deap_raw", False, "deap"),
+        ("mahnob", False, "mahnob"),
+    ],
 )
 def test_each_data_set_knows_its_design_and_whether_it_is_generated(dataset, is_twin, layout):
     params = Params(dataset=dataset)
@@ -52,10 +58,10 @@ def test_defaults_and_scale():
         ("seed", None, "expected int, got NoneType"),
         ("seed", -1, "expected 0 or more, got -1"),
         ("dataset", 1, "expected str, got int"),
-        ("dataset", "DEAP", "expected one of twin, twin_mahnob, deap, mahnob, got 'DEAP'"),
+        ("dataset", "DEAP", "expected one of twin, twin_mahnob, deap, deap_raw, mahnob, got 'DEAP'"),
         ("data_root", Path("x"), "expected str"),
         ("data_root", None, "expected str, got NoneType"),
-        ("data_root", "x", "only dataset='deap' and 'mahnob' read files"),
+        ("data_root", "x", "only dataset='deap', 'deap_raw' and 'mahnob' read files"),
         ("target", "", "expected one of valence, arousal, got ''"),
         ("target", ["valence"], "expected str, got list"),
         ("profile", "quik", "expected one of smoke, quick, bench, paper, got 'quik'"),

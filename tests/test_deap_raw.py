@@ -17,6 +17,7 @@ from cdgkd_utils.data.deap import raw_writer as deap_raw_writer
 from cdgkd_utils.data.deap.raw import open_raw_tree, read_deap_raw
 from cdgkd_utils.data.deap.raw_signal import EOG, agreement
 from cdgkd_utils.data.deap.raw_writer import TWENTE_EEG, trigger_words, write_raw
+from cdgkd_utils.data.deap.timing import check_owner, timing_error
 from cdgkd_utils.data.deap.writer import write_deap
 from cdgkd_utils.data.doctor import deap_raw as doctor_deap_raw
 from cdgkd_utils.data.doctor.diagnose import diagnose
@@ -488,6 +489,41 @@ def test_the_doctor_says_which_way_works(both, tmp_path):
     assert report.other_ways["deap_raw"] == "1 problem to repair first" and not report.blockers
     assert any(note.startswith("for dataset='deap_raw': ") and "truncated" in note for note in report.notes)
     assert str(root) not in report.text()
+
+
+def session(n_trials=10, seed=0):
+    """Onsets at 512 Hz and what a table says about them, in ticks of 100 µs from another origin."""
+    seconds = 170 + np.cumsum(68 + np.random.default_rng(seed).uniform(10, 40, n_trials))
+    return np.round(seconds * 512).astype(int), np.round((seconds - 3.2) * 1e4)
+
+
+def test_timing_error_is_the_rms_around_the_line():
+    onsets, told = session()
+    assert timing_error(onsets, told) < 0.002
+    # One stimulus 3 s late, by NumPy's own line.
+    late = onsets + 3 * 512 * (np.arange(10) == 4)
+    residual = late / 512 - np.polyval(np.polyfit(told, late / 512, 1), told)
+    assert timing_error(late, told) == pytest.approx(np.sqrt(np.mean(residual**2)), rel=1e-6)
+    assert timing_error(onsets, session(seed=1)[1]) > 2
+    assert timing_error(onsets, told[:-1]) == timing_error(onsets, 0 * told) == np.inf
+    assert timing_error(onsets, np.where(told == told[3], np.nan, told)) == np.inf
+
+
+def test_a_recording_under_another_subjects_name_is_refused():
+    path, tables = Path("s02.bdf"), []
+    for subject in (1, 2):
+        table = pd.DataFrame({"Participant_id": subject, "Trial": range(1, 11), "Start_time": session(seed=subject)[1]})
+        tables.append(table.sample(frac=1, random_state=0))
+    ratings = pd.concat(tables)
+    own, other = session(seed=2)[0], session(seed=1)[0]
+    check_owner(path, 2, own, ratings)
+    with pytest.raises(DataError, match=r"s02\.bdf: its stimuli lie where .* participant 1, expected .* participant 2"):
+        check_owner(path, 2, other, ratings)
+    # Nobody's, too few to tell, or no times: nothing is claimed.
+    check_owner(path, 2, session(seed=3)[0], ratings)
+    check_owner(path, 2, other[:4], ratings[ratings["Trial"] < 5])
+    check_owner(path, 2, other, ratings.drop(columns="Start_time"))
+    check_owner(path, 2, other, ratings.assign(Start_time="x"))
 
 
 def test_recordings_alone_are_enough(both, tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ DEAP_SOURCES = (
         "deap/dat_pickle.py",
     ),
 )
-DEAP_RAW_SOURCES = (*DEAP_SOURCES, "files/bdf.py", "deap/raw.py", "deap/raw_signal.py")
+DEAP_RAW_SOURCES = (*DEAP_SOURCES, "files/bdf.py", "deap/raw.py", "deap/raw_signal.py", "deap/timing.py")
 MAHNOB_SOURCES = (
     *DEAP_SOURCES,
     *("files/bdf.py", *(f"mahnob/{name}.py" for name in ("reader", "recording", "session", "session_xml"))),

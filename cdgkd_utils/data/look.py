@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Params
-from .deap.reader import open_tree
+from .deap.ratings import read_ratings
 from .files.video import frames_at
 from .load import twin_settings
 from .mahnob.reader import SESSION_FOLDER
@@ -56,7 +56,7 @@ def window_frames(
         found = inspect_session(Path(params.data_root).expanduser() / SESSION_FOLDER / str(session), session)
         frames, mask = frames_at(found.video, times, size, found.video_rate)
         return frames, mask, FRAME_OFFSETS
-    tree = open_tree(params.data_root, [int(which["subject"])])
-    chosen = tree.ratings["Experiment_id"] == which["trial"]
-    frames, mask = frames_at(tree.ratings.loc[chosen, "clip"].item(), times, size)
+    ratings = read_ratings(Path(params.data_root).expanduser(), [int(which["subject"])])
+    clip = ratings.loc[ratings["Experiment_id"] == which["trial"], "clip"].item()
+    frames, mask = frames_at(clip, times, size)
     return frames, mask, FRAME_OFFSETS

@@ -23,6 +23,7 @@ from ..types import Trial
 from .ratings import RATINGS_FILE, VIDEO_FOLDER, read_ratings
 from .raw_signal import EOG, RAW_SFREQ, find_channels, load_trial, playback_onsets, preprocess
 from .reader import DeapTree, make_trial, subjects_with
+from .timing import check_owner
 
 if TYPE_CHECKING:
     import mne
@@ -169,7 +170,7 @@ def open_recording(tree: RawTree, subject: int, remove_eog: bool = True) -> Reco
     Raises
     ------
     DataError
-        The file is damaged, a channel is missing, or its stimuli are not those of the table of ratings.
+        The file is damaged, a channel is missing, or its stimuli are not those of this subject in the ratings.
     """
     path = tree.bdf(subject)
     raw = open_bdf(path, RAW_SFREQ)
@@ -186,6 +187,7 @@ def open_recording(tree: RawTree, subject: int, remove_eog: bool = True) -> Reco
             f"{path}: two stimuli begin {np.diff(onsets).min() / RAW_SFREQ:.1f} s apart, "
             f"expected {tree.seconds:g} s or more; the trigger channel is damaged: copy it again"
         )
+    check_owner(path, subject, onsets, tree.ratings)
     return Recording(path, raw, picks, onsets)
 
 

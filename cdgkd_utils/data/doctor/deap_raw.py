@@ -31,10 +31,14 @@ def examine_recordings(report: Report, recorded: set[int], clips: set[Path], dee
     if not recorded:
         return
     problems, rows, hours, n_stimuli = [], [], 0.0, 0
+    try:
+        whole = open_raw_tree(report.root, recorded)
+    except Exception:  # somebody's ratings are wrong: each on their own, to see whose
+        whole = None
     subjects_with_clips = {int(clip.parent.name[1:]) for clip in clips}
     for subject in sorted(recorded):
         try:
-            tree = open_raw_tree(report.root, [subject])
+            tree = whole or open_raw_tree(report.root, [subject])
             found = open_recording(tree, subject)
             hours += found.raw.n_times / RAW_SFREQ / 3600
             n_stimuli += len(found.onsets)
