@@ -1,4 +1,4 @@
-"""The command line: ``python -m cdgkd_utils run | store | publish | twin | doctor``."""
+"""The command line: ``python -m cdgkd_utils run | grid | store | publish | twin | doctor``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from .cli_grid import add_grid
 from .config import CROPS, DATASETS, FAMILIES, PROFILES, PROTOCOLS, TARGETS, WORLDS, Params, home, shown
 
 
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--allow-leak", action="store_true", help="admit --protocol window; its results say LEAKY")
     run.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
     run.set_defaults(run=_run)
+    add_grid(commands)
     store = commands.add_parser(
         "store",
         help="re-execute the committed notebooks in place",

@@ -12,7 +12,16 @@ from cdgkd_utils.data.types import Windows
 from cdgkd_utils.experiments.study import Study
 
 PLANTED = Profile(
-    "planted", 9, 24, 2, teacher_epochs=10, student_epochs=10, patience=0, n_folds=2, n_repeats=1, umap_points=0
+    "planted",
+    n_subjects=9,
+    n_trials=24,
+    n_windows=2,
+    teacher_epochs=10,
+    student_epochs=10,
+    patience=0,
+    n_folds=2,
+    n_repeats=1,
+    umap_points=0,
 )
 
 

@@ -6,20 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdgkd_utils.results.collect import collect, high_probability, score_run
+from cdgkd_utils.results.bootstrap import bootstrap_interval
+from cdgkd_utils.results.collect import collect, high_probability, score_run, subject_scores
+from cdgkd_utils.results.metrics import METRICS
 from cdgkd_utils.results.tables import results_table
 
 NAMES = {"profile": "smoke", "data": "hand-made"}
 
 # Eleven windows of six trials: (subject, trial, label, logits, P(high | latent)). Trial 12 of subject 1 and
-# trial 2 of subject 11 must not be taken for one.
+# trial 2 of subject 11 must not be taken for one, nor trial 5 of both.
 WINDOWS = [
     (1, 1, 1, (0.0, 1.0), 0.9),  # 0 train
     (1, 1, 1, (0.0, 1.0), 0.9),  # 1 train
     (1, 12, 0, (2.0, 1.0), 0.1),  # 2 train
     (1, 3, 0, (0.0, 5.0), 0.2),  # 3 val: scored nowhere
-    (1, 2, 1, (0.0, 3.0), 0.8),  # 4 unseen trial, right
-    (1, 2, 1, (3.0, 0.0), 0.8),  # 5 unseen trial, wrong
+    (1, 5, 1, (0.0, 3.0), 0.8),  # 4 unseen trial, right
+    (1, 5, 1, (3.0, 0.0), 0.8),  # 5 unseen trial, wrong
     (11, 5, 0, (1.0, -1.0), 0.3),  # 6 unseen trial, right
     (11, 5, 0, (1.0, 1.0), 0.3),  # 7 unseen trial, a tie counts as low: right
     (11, 2, 1, (1.0, 0.5), 0.6),  # 8 train
@@ -27,21 +29,38 @@ WINDOWS = [
     (2, 1, 0, (0.0, 900.0), 0.4),  # 10 unseen subject, wrong
 ]
 PARTS = {"train": [0, 1, 2, 8], "val": [3], "test_trial": [4, 5, 6, 7], "test_subject": [9, 10]}
+S3, S2, S01 = (1 / (1 + np.exp(-z)) for z in (-3.0, -2.0, np.float32(0.1)))
 EXPECTED = {
     # predicted 1 0 0 0 for labels 1 1 0 0: recalls 1/2 and 1; F1 of high 2/3, of low 4/5;
-    # P(prediction | latent) 0.8, 0.2, 0.7, 0.7.
+    # P(prediction | latent) 0.8, 0.2, 0.7, 0.7. AUC: P(high) is s(3), s(-3) against s(-2), s(0): 2 of 4 pairs.
+    # Trial 1/5 means 1/2, a tie, so low and wrong; trial 11/5 means under 1/2, right.
+    # Each window has its own bin: |p - label| is s(-3), s(3), s(-2), s(0), where s(-3) + s(3) = 1.
     "trial": {
         "accuracy": 0.75,
         "balanced_accuracy": 0.75,
         "macro_f1": (2 / 3 + 4 / 5) / 2,
+        "auc": 0.5,
+        "vote_accuracy": 0.5,
+        "vote_balanced_accuracy": 0.5,
+        "worst_subject": np.nan,
+        "ece": (1 + S2 + 0.5) / 4,
+        "ece_mass": (1 + S2 + 0.5) / 4,
+        "brier": (S3**2 + (1 - S3) ** 2 + S2**2 + 0.25) / 4,
         "majority": 0.5,
         "expected_accuracy": 0.6,
     },
-    # One class only: two scores are not defined.
+    # One class only, one trial, two windows at s(0.1) and 1.
     "subject": {
         "accuracy": 0.0,
         "balanced_accuracy": np.nan,
         "macro_f1": np.nan,
+        "auc": np.nan,
+        "vote_accuracy": 0.0,
+        "vote_balanced_accuracy": np.nan,
+        "worst_subject": np.nan,
+        "ece": (S01 + 1) / 2,
+        "ece_mass": (S01 + 1) / 2,
+        "brier": (S01**2 + 1) / 2,
         "majority": 1.0,
         "expected_accuracy": 0.4,
     },
@@ -87,7 +106,7 @@ def test_swapping_the_logits_gives_the_complement():
 
 def test_scores_by_hand(tmp_path):
     rows = pd.DataFrame(score_run(write_run(tmp_path / "run", fold=2), repeat=4, dataset="deap", **NAMES))
-    assert len(rows) == 10
+    assert len(rows) == 2 * len(METRICS)
     for protocol, expected in EXPECTED.items():
         got = rows[rows["protocol"] == protocol].set_index("metric")["value"]
         assert got.to_dict() == pytest.approx(expected, nan_ok=True)
@@ -112,6 +131,37 @@ def test_without_a_known_posterior_nothing_is_expected(tmp_path):
     rows = score_run(write_run(tmp_path / "run", posterior=False), repeat=0, dataset="deap", **NAMES)
     assert "expected_accuracy" not in {row["metric"] for row in rows}
     assert {row["value"] for row in rows if row["metric"] == "accuracy"} == {0.75, 0.0}
+
+
+def test_a_run_with_broken_predictions_is_named(tmp_path):
+    folder = write_run(tmp_path / "ce-1234")
+    with np.load(folder / "outputs.npz") as outputs:
+        stored = dict(outputs)
+    stored["logits"][6] = np.nan
+    np.savez(folder / "outputs.npz", **stored)
+    with pytest.raises(ValueError, match=r"run ce-1234, test part 'trial': probability: .*delete it and run again"):
+        collect([(0, folder)], **NAMES)
+
+
+def test_accuracy_of_each_subject_by_hand(tmp_path):
+    runs = [(3, write_run(tmp_path / "a", fold=1)), (4, write_run(tmp_path / "b", name="kd"))]
+    frame = subject_scores(runs)
+    mine = frame[frame["method"] == "ce"].drop(columns=["table", "target", "method"])
+    assert mine.to_dict("records") == [
+        {"protocol": "trial", "repeat": 3, "fold": 1, "subject": 1, "n_windows": 2, "accuracy": 0.5},
+        {"protocol": "trial", "repeat": 3, "fold": 1, "subject": 11, "n_windows": 2, "accuracy": 1.0},
+        {"protocol": "subject", "repeat": 3, "fold": 1, "subject": 2, "n_windows": 2, "accuracy": 0.0},
+    ]
+    assert len(frame) == 6 and subject_scores([]).columns.tolist() == frame.columns.tolist()
+
+
+def test_the_weighted_mean_over_subjects_is_the_accuracy(tmp_path):
+    run = [(0, write_run(tmp_path / "run"))]
+    scores = collect(run, **NAMES).set_index(["protocol", "metric"])["value"]
+    for protocol, people in subject_scores(run).groupby("protocol"):
+        interval = bootstrap_interval(people["accuracy"], np.random.default_rng(0), weights=people["n_windows"])
+        assert interval.mean == pytest.approx(scores[protocol, "accuracy"])
+        assert interval.n == len(people)
 
 
 def test_collect_leaves_assistants_out_and_orders_the_rest(tmp_path):

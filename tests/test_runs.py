@@ -7,76 +7,17 @@ from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from smoke_runs import SMOKE, fresh, same_log, stored
 
-from cdgkd_utils.config import PROFILES, Params
-from cdgkd_utils.data.load import load_windows
+from cdgkd_utils.config import PROFILES
 from cdgkd_utils.experiments import runs
-from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, table_recipes
+from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe
 from cdgkd_utils.experiments.runs import Experiment, RunError, read_run, run_key
-from cdgkd_utils.experiments.study import Study
 from cdgkd_utils.training import TrainSettings, loop, predict
 
-SMOKE = Params(profile="smoke")
 FILES = {"spec.json", "epochs.csv", "outputs.npz", "weights.safetensors", "result.json"}
-
-
-def stored(home):
-    """Names of everything below the runs' folder."""
-    return {path.name for path in (home / "runs").iterdir()} if (home / "runs").is_dir() else set()
-
-
-def same_log(a, b):
-    return a.drop(columns="seconds").equals(b.drop(columns="seconds"))
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CDGKD_HOME", str(tmp_path_factory.getbasetemp() / "smoke_home"))
-        load_windows(SMOKE, n_jobs=1)  # in this process: starting others takes longer than 120 windows
-        study = Study(SMOKE)
-        assert len(study.windows) == len(study.covariances)
-    return study
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CDGKD_HOME", str(tmp_path))
-    return tmp_path
-
-
-def fresh(study, like=None):
-    """An experiment that has read no run yet; takes over the tensors of `like`, which take a while to scale."""
-    experiment = Experiment(study, "valence", 0)
-    if like is not None:
-        experiment.split, experiment.inputs = like.split, like.inputs
-    return experiment
-
-
-@pytest.fixture(scope="module")
-def library(study, tmp_path_factory):
-    """A home in which some networks are trained."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CDGKD_HOME", str(tmp_path_factory.mktemp("library")))
-        experiment = fresh(study)
-        folders = {experiment.run(name).folder.parent for name in ("ce", "eeg", "kd", "cdgkd")}
-    return experiment, folders.pop()
-
-
-@pytest.fixture
-def experiment(study, library, home):
-    """No run is stored yet."""
-    return fresh(study, library[0])
-
-
-@pytest.fixture
-def trained(study, library, home):
-    """ce, eeg, kd and cdgkd with their guides are stored."""
-    shutil.copytree(library[1], home / "runs")
-    return fresh(study, library[0])
 
 
 @pytest.fixture
@@ -222,7 +163,9 @@ def test_the_key_is_the_sha256_of_canonical_json():
     assert run_key({"b": {"c": "x", "d": 0.5}, "a": (1, 2)}) == expected
 
 
-def key(recipe="cdgkd", *, target="valence", fold=0, seed=0, data="d", scale=SMOKE.scale, family="compact", protocol="p"):
+def key(
+    recipe="cdgkd", *, target="valence", fold=0, seed=0, data="d", scale=SMOKE.scale, family="compact", protocol="p"
+):
     """Key of a run without any data: an experiment asks its study for no more than this."""
     params = SimpleNamespace(scale=scale, model_family=family, protocol=protocol)
     study = SimpleNamespace(params=params, windows=SimpleNamespace(meta={"key": data}), seed=seed)
@@ -308,113 +251,3 @@ def test_the_key_changes_with_the_version_of_the_code(monkeypatch):
     before = key("ce")
     monkeypatch.setattr(runs, "STAGE_VERSION", runs.STAGE_VERSION + 1)
     assert key("ce") != before
-
-
-# ---- guides, and fair comparisons --------------------------------------------------------------
-
-
-class Listener:
-    """A loss that notes the rows of every mini-batch."""
-
-    def __init__(self, loss):
-        self.loss, self.batches = loss, []
-
-    def __getattr__(self, name):
-        return getattr(self.loss, name)
-
-    def __call__(self, output, labels, rows):
-        self.batches.append(rows.tolist())
-        return self.loss(output, labels, rows)
-
-
-@pytest.fixture
-def trainings(monkeypatch):
-    """Every training in order: its loss, its first weights and its mini-batches."""
-    seen = []
-
-    def spy(model, inputs, loss, settings, **options):
-        listener = Listener(loss)
-        start = {name: value.clone() for name, value in model.state_dict().items()}
-        seen.append(SimpleNamespace(loss=loss, start=start, listener=listener, settings=settings))
-        return loop.fit(model, inputs, listener, settings, **options)
-
-    monkeypatch.setattr(runs, "fit", spy)
-    return seen
-
-
-def test_guides_are_trained_first_and_their_stored_logits_guide(experiment, trainings):
-    experiment.run("cdgkd")
-    records = [experiment.run(name) for name in (TEACHER, "ta1_drop", "ta2_drop")]
-    assert len(trainings) == 4
-    for place, training_ in enumerate(trainings[1:], 1):
-        assert training_.loss.names == tuple(r.name for r in records[:place])
-        for guide, record in zip(training_.loss.guide_logits, records, strict=False):
-            assert np.array_equal(guide.numpy(), record.logits)
-    assert [t.loss.drop_prob for t in trainings[1:]] == [0.5] * 3
-
-
-def test_all_students_start_alike_and_see_the_same_batches(experiment, trainings):
-    students = []
-    for name in table_recipes(1):
-        experiment.run(name)
-        students.append(trainings[-1])
-    first = students[0]
-    for other in students[1:]:
-        start = {name.removeprefix("video."): value for name, value in other.start.items()}  # AMBOKD's video peer
-        assert all(torch.equal(first.start[n], start[n]) for n in first.start)
-        assert other.listener.batches == first.listener.batches
-    rows = first.listener.batches
-    once = [row for batch in rows[: len(rows) // 2] for row in batch]
-    assert sorted(once) == sorted(experiment.split.train.tolist())
-    assert rows[: len(rows) // 2] != rows[len(rows) // 2 :]  # shuffled anew in each epoch
-
-
-def test_another_fold_starts_elsewhere(study, experiment, trainings):
-    experiment.run("ce")
-    Experiment(study, "valence", 1).run("ce")
-    first, other = trainings
-    assert not torch.equal(first.start["classifier.weight"], other.start["classifier.weight"])
-
-
-def test_a_guide_without_weight_changes_nothing(trained):
-    """KD with weight 0 is cross-entropy: what is left would be an unfair start, order or dropout."""
-    silent = trained.run(RECIPES["kd"].but(kd_weight=0.0))
-    alone = trained.run("ce")
-    assert np.array_equal(silent.logits, alone.logits)
-    assert not np.array_equal(trained.run("kd").logits, alone.logits)
-
-
-def test_students_see_no_eeg(study, trained, home):
-    """With the EEG replaced by NaN, students train to the same weights and predict the same."""
-    whole = {name: trained.run(name) for name in table_recipes(1)}
-    deaf_study = Study(SMOKE)
-    deaf_study.windows = replace(study.windows, eeg=np.full(study.windows.eeg.shape, np.nan, np.float32))
-    deaf = Experiment(deaf_study, "valence", 0)
-    assert torch.isnan(deaf.inputs.eeg).all()
-    before = stored(home)
-    everything = torch.arange(len(deaf.inputs.labels))
-    for name, record in whole.items():
-        assert np.array_equal(predict(record.model(), deaf.inputs, everything).logits.numpy(), record.logits)
-        if name in ("fitnets", "nst", "emotionkd", "ambokd"):
-            continue  # their losses ask a network that does see EEG, for embeddings or for a peer's answer
-        again = deaf.run(name, again=True)
-        assert np.array_equal(again.logits, record.logits) and same_log(again.log, record.log)
-    assert stored(home) == before
-    with pytest.raises(ValueError, match="not finite"):
-        deaf.run("eeg", again=True)
-
-
-def test_no_network_learns_from_test_labels(study, trained):
-    record = trained.run("kd")
-    swapped = fresh(study, trained)
-    swapped.inputs = replace(trained.inputs, labels=trained.inputs.labels.clone())
-    tested = np.concatenate([trained.split.test_trial, trained.split.test_subject])
-    swapped.inputs.labels[tested] = 1 - swapped.inputs.labels[tested]
-    assert np.array_equal(swapped.run("kd", again=True).logits, record.logits)
-    swapped.inputs.labels[trained.split.train] = 0
-    assert not np.array_equal(swapped.run("kd", again=True).logits, record.logits)
-
-
-def test_the_log_is_one_row_per_epoch(trained):
-    log = trained.run("ce").log
-    assert isinstance(log, pd.DataFrame) and log["epoch"].tolist() == [0, 1]

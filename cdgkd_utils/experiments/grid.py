@@ -1,41 +1,87 @@
-"""All recipes on all folds, repetitions and targets of a profile, on the cores of this machine."""
+"""All recipes on all folds, repetitions and targets: on the cores of this machine, or on a cluster."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import lru_cache
-from itertools import product
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..config import TARGETS, Params
+from ..config import TARGETS, Params, home
+from .cluster import connected, n_cores
+from .engine import Outcome, forget_data, make_run, run_plan
+from .plan import Cell, Plan, PlannedRun, plan_study
 from .recipes import table_recipes
+from .records import RunError, check_run
 from .runs import Experiment
 from .study import Study
 
 
-@lru_cache(maxsize=1)
-def _study(params: Params, repeat: int) -> Study:
-    """A process keeps the data of the repetition it worked on last."""
-    return Study(params, repeat)
+def run_missing(
+    runs: Sequence[PlannedRun], *, on: str = "", n_jobs: int | None = None, progress: bool = True
+) -> list[Outcome]:
+    """Make runs, guides before those they teach; each is kept as it ends, whatever happens to the others.
 
-
-def run_fold(
-    params: Params, target: str, repeat: int, fold: int, recipes: Sequence[str], selection: str = ""
-) -> list[tuple[int, Path]]:
-    """Run the recipes of one fold, guides first.
+    Parameters
+    ----------
+    runs : sequence of PlannedRun
+        In a plan's order; guides that are not among them are stored.
+    on : str
+        A running scheduler, as in :func:`~.cluster.connected`; "" uses this machine.
+    n_jobs : int, optional
+        Processes on this machine, one thread each; default: one per core. 1 works in this process.
+    progress : bool
+        Show a bar with the time left.
 
     Returns
     -------
-    list of (repeat, folder)
-        Of the finished runs.
+    list of Outcome
+        As they ended.
+
+    Raises
+    ------
+    ClusterError
+        There is no scheduler, or it went away.
     """
-    experiment = Experiment(_study(params, repeat), target, fold, selection)
-    return [(repeat, experiment.run(name).folder) for name in recipes]
+    outcomes: list[Outcome] = []
+    if not runs:
+        return outcomes
+    if not on:
+        prepare_here(runs)
+    with tqdm(total=len(runs), desc="runs", unit="run", disable=not progress, smoothing=0.05) as bar:
+
+        def ended(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            bar.update()
+            if outcome.error:
+                bar.set_postfix(failed=sum(bool(one.error) for one in outcomes))
+
+        n_jobs = min(n_jobs or n_cores(), len(runs))
+        if not on and n_jobs == 1:
+            _run_here(runs, ended)
+        else:
+            with connected(on, n_jobs) as client:
+                run_plan(client, runs, ended, prepared=not on)
+    return outcomes
+
+
+def _run_here(runs: Sequence[PlannedRun], ended) -> None:
+    done: dict[str, Outcome] = {}
+    try:
+        for run in runs:
+            before = [done[guide] for guide in run.guides if guide in done]
+            done[run.name] = make_run(run, str(home()), before)
+            ended(done[run.name])
+    finally:
+        forget_data()
+
+
+def prepare_here(runs: Iterable[PlannedRun]) -> None:
+    """Prepare windows that are not there yet, with all cores of this machine, before any run needs them."""
+    first = {run.data_key: run for run in runs}
+    for key, run in first.items():
+        if not (home() / "prepared" / key).is_dir() and Study(run.params, run.repeat).windows.meta["key"] != key:
+            raise RunError("the windows are not those of the plan: the files changed meanwhile; start again")
 
 
 def run_all(
@@ -61,27 +107,70 @@ def run_all(
     selection : str
         "last_epoch" keeps every network's last epoch, guides included, instead of the best on validation.
     n_jobs : int, optional
-        Processes, one thread each; default: one per core.
+        Processes, one thread each; default: one per core. 1 works in this process.
     progress : bool
-        Show a bar over folds.
+        Show a bar over the runs that are missing.
 
     Returns
     -------
     list of (repeat, folder)
+
+    Raises
+    ------
+    RunError
+        Some runs failed, or a stored one is damaged; the others are stored.
     """
     if recipes is None:
         recipes = [name for table in (2, 1) for name in table_recipes(table, with_truth=params.is_twin)]
-    # Asking for the folds prepares the windows, once here and not by every process at the same time.
-    tasks = [
-        (params, target, repeat, fold, tuple(recipes), selection)
-        for repeat in range(params.scale.n_repeats)
-        for target, fold in product(targets, range(Study(params, repeat).n_folds()))
-    ]
-    # Not joblib: it replaces processes whose memory grows, and they would load torch and the windows again.
-    pool = ProcessPoolExecutor(min(n_jobs or os.cpu_count(), len(tasks)), multiprocessing.get_context("spawn"))
-    try:
-        futures = [pool.submit(run_fold, *task) for task in tasks]
-        bar = tqdm(as_completed(futures), total=len(tasks), desc="folds", disable=not progress)
-        return sorted(run for future in bar for run in future.result())
-    finally:
-        pool.shutdown(cancel_futures=True)
+    plan, known_key = Plan({}, []), ""
+    for repeat in range(params.scale.n_repeats):
+        study = Study(params, repeat, known_key)
+        known_key = "" if params.is_twin else study.data_key  # files are the same for every repetition
+        options = {"targets": targets, "recipes": recipes, "n_folds": study.n_folds(), "selection": selection}
+        plan.cells.extend(plan_study(study, **options, runs=plan.runs))
+    raise_failures(run_missing(plan.missing(), n_jobs=n_jobs, progress=progress))
+    return sorted((cell.repeat, folder) for cell, folder in cell_folders(plan))
+
+
+def raise_failures(outcomes: Sequence[Outcome]) -> None:
+    """One error for all runs that failed.
+
+    Raises
+    ------
+    RunError
+        Names the first, and how many did.
+    """
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if failed:
+        first = next((one for one in failed if not one.blocked_by), failed[0])
+        raise RunError(f"{len(failed)} of {len(outcomes)} runs failed; {first.name}: {first.error}")
+
+
+def cell_folders(plan: Plan, cells: Iterable[Cell] | None = None) -> list[tuple[Cell, Path]]:
+    """The folder behind each cell, checked; of a tuned recipe that of the setting that validation chose.
+
+    Parameters
+    ----------
+    plan : Plan
+    cells : iterable of Cell, optional
+        Whose runs are all stored; default: all of the plan.
+
+    Raises
+    ------
+    RunError
+        A run is damaged, or not what its key says.
+    """
+    checked: set[str] = set()
+    found = []
+    for cell in plan.cells if cells is None else cells:
+        runs = [plan.runs[name] for name in cell.runs]
+        for run in runs:
+            if run.name not in checked:
+                check_run(run.folder, run.key)
+                checked.add(run.name)
+        folder = runs[0].folder
+        if len(runs) > 1:
+            study = Study(runs[0].params, runs[0].repeat, runs[0].data_key)
+            folder = Experiment(study, cell.target, cell.fold, runs[0].selection).run(cell.recipe).folder
+        found.append((cell, folder))
+    return found

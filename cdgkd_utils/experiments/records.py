@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .. import __version__
+from ..data.cache_files import checksum
 from ..models.registry import build_model
 
 
@@ -39,7 +43,7 @@ class RunRecord:
     kept : ndarray, shape (n_steps, n_guides), bool
         Which guides spoke in each mini-batch; empty without guides.
     result : dict
-        ``seconds``; of a network ``chosen_epoch`` and ``n_parameters``, of a fused one ``eeg_share`` (percent); of
+        ``seconds``, and ``data``: what the windows may be called; of a network ``chosen_epoch`` and ``n_parameters``, of a fused one ``eeg_share`` (percent); of
         other kinds what they chose, such as ``video_share`` or ``temperature``.
     folder : Path
     """
@@ -68,12 +72,21 @@ class RunRecord:
             raise RunError(f"run {self.name} is of kind {recipe['kind']}, which holds no network")
         model = build_model(recipe["deployed"] or recipe["model"], seed=0, family=self.spec["family"])
         try:
+            _verify(self.folder, self.result["files"], ["weights.safetensors"])
             model.load_state_dict(load_file(self.folder / "weights.safetensors"))
         except Exception as error:
             raise RunError(
                 f"run folder {self.folder.name} cannot be read ({error}); delete it and run again"
             ) from error
         return model.eval()
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Versions that a record notes; they are no part of the key."""
+    names = ("numpy", "pandas", "scikit-learn", "scipy")
+    versions = {name: metadata.version(name) for name in names}
+    return {"package": __version__, "python": platform.python_version(), "torch": torch.__version__} | versions
 
 
 def run_key(spec: dict) -> str:
@@ -100,8 +113,9 @@ def store_run(record: RunRecord, model: nn.Module | None, identity: dict[str, np
         np.savez(temporary / "outputs.npz", logits=record.logits, kept=record.kept, **identity)
         if model is not None:
             save_file(model.state_dict(), temporary / "weights.safetensors")
-        environment = {"package": __version__, "torch": torch.__version__, "numpy": np.__version__}
-        (temporary / "result.json").write_text(json.dumps(record.result | {"environment": environment}, indent=1))
+        sums = {path.name: checksum(path) for path in sorted(temporary.iterdir())}
+        result = record.result | {"environment": environment(), "files": sums}
+        (temporary / "result.json").write_text(json.dumps(result, indent=1))
         if not record.folder.exists():
             os.replace(temporary, record.folder)
     except OSError:
@@ -126,8 +140,9 @@ def read_run(folder: Path, spec: dict | None = None) -> RunRecord:
         A file is missing or damaged, or the stored specification is another one.
     """
     try:
-        stored = json.loads((folder / "spec.json").read_text())
         result = json.loads((folder / "result.json").read_text())
+        _verify(folder, result["files"], ["epochs.csv", "outputs.npz"])
+        stored = json.loads((folder / "spec.json").read_text())
         log = read_log(folder / "epochs.csv")
         with np.load(folder / "outputs.npz") as outputs:
             logits, kept = outputs["logits"], outputs["kept"]
@@ -140,6 +155,30 @@ def read_run(folder: Path, spec: dict | None = None) -> RunRecord:
     return RunRecord(stored, log, logits, kept, result, folder)
 
 
+def check_run(folder: Path, key: str) -> None:
+    """Compare a stored run with its checksums and its key, without reading it.
+
+    Raises
+    ------
+    RunError
+        A file is missing or damaged, or the run was made from another specification.
+    """
+    try:
+        sums = json.loads((folder / "result.json").read_text())["files"]
+        _verify(folder, sums, [name for name in sums if name != "weights.safetensors"])
+        stored = run_key(json.loads((folder / "spec.json").read_text()))
+    except Exception as error:
+        raise RunError(f"run folder {folder.name} cannot be read ({error}); delete it and run again") from error
+    if stored != key:
+        raise RunError(f"run folder {folder.name} was made from another specification; delete it and run again")
+
+
 def read_log(path: Path) -> pd.DataFrame:
     """An epoch log; an empty file is the log of a run without epochs."""
     return pd.read_csv(path) if path.read_text().strip() else pd.DataFrame()
+
+
+def _verify(folder: Path, sums: dict[str, str], names: list[str]) -> None:
+    for name in names:
+        if checksum(folder / name) != sums[name]:
+            raise ValueError(f"{name} is not what was stored")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,12 @@ from ..data.splits.protocols import Fold
 from ..data.splits.split import LeakError, Split
 from ..models.registry import build_model, n_parameters
 from ..training import Inputs, TrainSettings, fit, predict
+from ..training.checkpoint import discard
 from .derived import derive, part_rows
 from .losses import Guide, build_loss
 from .recipes import RECIPES, Recipe
 from .records import RunError, RunRecord, read_run, run_key, store_run
+from .stages import stage_versions
 from .study import Study
 
 __all__ = ["Experiment", "RunError", "RunRecord", "read_run", "run_key", "store_run"]
@@ -34,7 +38,6 @@ FAMILY_TRAINING = {
     # The paper's optimiser and batch; the same for every row (method.md, sections 3.2 and 4.4).
     "reference": {"optimizer": "adam", "learning_rate": 1e-4, "batch_size": 128, "weight_decay": 0.0},
 }
-STAGE_VERSION = 2  # raise when a change of code changes results, so that old runs are not taken for new ones
 
 
 @dataclass
@@ -55,6 +58,7 @@ class Experiment:
     fold: int
     selection: str = ""
     _records: dict[str, RunRecord] = field(default_factory=dict, repr=False)
+    _keys: dict[str, str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def split(self) -> Split | Fold:
@@ -80,17 +84,28 @@ class Experiment:
     def spec(self, recipe: Recipe) -> dict:
         """Everything that decides the result, with the guides' keys standing for the guides."""
         return {
-            "stage_version": STAGE_VERSION,
+            "stages": stage_versions(recipe, self.study.params.model_family),
             "recipe": recipe.as_dict(),
             "family": self.study.params.model_family,
             "training": self.settings(recipe).as_dict(),
-            "data": self.study.windows.meta["key"],
+            "data": self.study.data_key,
             "protocol": self.study.params.protocol,
             "target": self.target,
             "seed": self.study.seed,
             "fold": self.fold,
-            "guides": [run_key(self.spec(self.recipe(g))) for g in recipe.guides],
+            "guides": [self._guide_key(name) for name in recipe.guides],
         }
+
+    def _guide_key(self, name: str) -> str:
+        if name not in self._keys:
+            self._keys[name] = run_key(self.spec(self.recipe(name)))
+        return self._keys[name]
+
+    def variants(self, recipe: str | Recipe) -> list[Recipe]:
+        """The runs behind a recipe: itself, or every setting that the tuning budget allows."""
+        recipe = self.recipe(recipe)
+        # The grid is cut off here, so these runs are the same as those of a smaller budget.
+        return [replace(recipe.but(**other), grid=()) for other in ({}, *recipe.grid)]
 
     def run(
         self,
@@ -124,9 +139,9 @@ class Experiment:
         if recipe.grid:
             return self._tuned(recipe, progress)
         spec = self.spec(recipe)
-        folder = home() / "runs" / f"{recipe.name}-{run_key(spec)[:20]}"
+        key = run_key(spec)
+        folder = run_folder(recipe.name, key)
         if not again and folder.is_dir():
-            key = run_key(spec)
             if key not in self._records:
                 self._records[key] = read_run(folder, spec)
             return self._records[key]
@@ -139,7 +154,7 @@ class Experiment:
         if recipe.kind != "network":
             start = time.perf_counter()
             logits, result = derive(recipe, guides, self)
-            result |= {"seconds": time.perf_counter() - start}
+            result |= {"seconds": time.perf_counter() - start, "data": self.study.windows.meta.get("name", "")}
             record = RunRecord(spec, pd.DataFrame(), logits, np.zeros((0, 0), bool), result, folder)
             store_run(record, None, self._identity())
             return record
@@ -156,7 +171,10 @@ class Experiment:
         settings = self.settings(recipe)
         loss = build_loss(recipe, guides, model, inputs, settings, own, self.study.params.model_family)
         label = f"{recipe.name} ({self.target}, fold {self.fold})" if progress else None
-        done = fit(model, inputs, loss, settings, seed=order, on_epoch=on_epoch, progress=label)
+        checkpoint = home() / "unfinished" / f"{folder.name}.pt"
+        done = fit(
+            *(model, inputs, loss, settings), seed=order, on_epoch=on_epoch, progress=label, checkpoint=checkpoint
+        )
         if done.interrupted:
             raise KeyboardInterrupt(f"training of {recipe.name} was interrupted; nothing was stored")
         model = model.deployed if recipe.deployed else model
@@ -165,6 +183,7 @@ class Experiment:
             "chosen_epoch": done.chosen_epoch,
             "seconds": float(done.log["seconds"].sum()),
             "n_parameters": n_parameters(model),
+            "data": self.study.windows.meta.get("name", ""),
         }
         if hasattr(model, "eeg_share"):
             train = {name: value[inputs.train] for name, value in output.features.items()}
@@ -173,13 +192,14 @@ class Experiment:
         kept = torch.stack(kept).numpy() if kept else np.zeros((0, 0), bool)
         record = RunRecord(spec, done.log, output.logits.numpy(), kept, result, folder)
         store_run(record, model, self._identity())
+        discard(checkpoint)
+        with contextlib.suppress(OSError):  # others may be unfinished
+            checkpoint.parent.rmdir()
         return record
 
     def _tuned(self, recipe: Recipe, progress: bool) -> RunRecord:
         """The record of the setting that does best on validation, of those that the budget allows."""
-        tries = [replace(recipe.but(**other), grid=()) for other in ({}, *recipe.grid)]
-        # The grid is cut off here, so these runs are the same as those of a smaller budget.
-        records = [self.run(one, progress=progress) for one in tries]
+        records = [self.run(one, progress=progress) for one in self.variants(recipe)]
         chosen = [r.log.iloc[r.result["chosen_epoch"]] for r in records]
         scores = [(row["val_balanced_accuracy"], -row["val_loss"]) for row in chosen]
         return records[scores.index(max(scores))]
@@ -201,6 +221,11 @@ class Experiment:
             "trial": windows.index["trial"].to_numpy(),
             "posterior": np.zeros(0) if posterior is None else posterior,
         }
+
+
+def run_folder(name: str, key: str) -> Path:
+    """Where a run is stored, finished or not."""
+    return home() / "runs" / f"{name}-{key[:20]}"
 
 
 def test_parts(split: Split | Fold) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,9 @@ from torch import Tensor
 from ..config import Params
 from ..data.eeg_features import VIEWS as FEATURES
 from ..data.eeg_features import rescaled
+from ..data import load
+from ..data.cache import LAYOUT_VERSION
+from ..data.files.fingerprint import settings_key
 from ..data.load import load_windows
 from ..data.normalise import Normaliser
 from ..data.splits.audit import audit, forbid_leaks
@@ -32,10 +35,13 @@ class Study:
     params : Params
     repeat : int
         Repetition; ``seed`` is ``params.seed + repeat``.
+    known_key : str
+        Key of the windows, where it is known already: the files need not be looked at again.
     """
 
     params: Params
     repeat: int = 0
+    known_key: str = ""
     _features: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
@@ -45,6 +51,15 @@ class Study:
     @cached_property
     def windows(self) -> Windows:
         return load_windows(self.params, repeat=self.repeat)
+
+    @property
+    def data_key(self) -> str:
+        """What stands for the windows in a run's key; known without preparing them."""
+        loaded = self.__dict__.get("windows")
+        if loaded is not None:
+            return loaded.meta["key"]
+        self.known_key = self.known_key or windows_key(self.params, self.repeat)
+        return self.known_key
 
     @cached_property
     def covariances(self) -> Tensor:
@@ -90,8 +105,11 @@ class Study:
 
     def n_folds(self) -> int:
         """Folds that are run: one per subject under ``loso``, else as many as the profile says."""
-        n_subjects = int(self.windows.index["subject"].nunique())
-        return n_subjects if self.params.protocol == "loso" else self.params.scale.n_folds
+        if self.params.protocol != "loso":
+            return self.params.scale.n_folds
+        if self.params.is_twin and "windows" not in self.__dict__:
+            return load.twin_settings(self.params, self.repeat).n_subjects
+        return int(self.windows.index["subject"].nunique())
 
     def inputs(self, target: str, fold: int) -> Inputs:
         """Normalised tensors for one fold; the scales come from its training windows alone."""
@@ -151,3 +169,24 @@ class Views(Mapping[str, Tensor]):
         mean = values[self._train].mean(dim=0)
         sd = values[self._train].std(dim=0)
         return (values - mean) / sd.clamp(min=1e-6)
+
+
+def windows_key(params: Params, repeat: int = 0) -> str:
+    """Key that the prepared windows of these parameters have, or will have, without preparing them."""
+    if params.is_twin:
+        settings = {
+            "dataset": "twin",
+            "settings": asdict(load.twin_settings(params, repeat)),
+            "code": load._code(load.TWIN_SOURCES),
+            **load._seeing(params.extractor),
+        }
+    else:
+        choices = {"n_windows": params.scale.n_windows, "extractor": params.extractor, "baseline": "none"}
+        settings = {
+            "dataset": params.dataset,
+            "fingerprint": load._fingerprint(load.check_root(params)),
+            "settings": choices | {"crop": params.crop},
+            "code": load._code(load.SOURCES[params.dataset]),
+            **load._seeing(params.extractor, params.crop),
+        }
+    return settings_key({"layout": LAYOUT_VERSION, **settings})

@@ -106,6 +106,13 @@ class AMBOKDLoss(CrossEntropy):
         self._epoch = epoch
         return {}
 
+    def state_dict(self) -> dict:
+        # The optimiser's own learning rates are those of the last mini-batch, not those to multiply.
+        return {"n_windows": self._n_windows, "sums": self._sums, "base_lr": self._base_lr}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._n_windows, self._sums, self._base_lr = state["n_windows"], dict(state["sums"]), list(state["base_lr"])
+
     def param_groups(self, model: nn.Module) -> list[dict]:
         """One group per peer, in the order of :data:`PEERS`."""
         return [{"params": list(getattr(model, peer).parameters())} for peer in PEERS]

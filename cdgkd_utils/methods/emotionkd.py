@@ -76,6 +76,7 @@ class EmotionKDLoss(CrossEntropy):
         self.regressor = seeded_linear(n_in, n_fused, generator)
         self._cached = self._outputs_on_training_rows() if feedback == "none" else None
         self._teacher_optimizer: torch.optim.Optimizer | None = None
+        self._stored_optimizer: dict | None = None  # of a checkpoint, until the student's optimiser is known
         self._student_lr = 0.0
 
     def _forward_teacher(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,6 +97,22 @@ class EmotionKDLoss(CrossEntropy):
 
     def param_groups(self, model: nn.Module) -> list[dict]:
         return [*super().param_groups(model), {"params": list(self.regressor.parameters())}]
+
+    def state_dict(self) -> dict:
+        optimizer = None if self._teacher_optimizer is None else self._teacher_optimizer.state_dict()
+        return {
+            "regressor": self.regressor.state_dict(),
+            "generator": self.generator.get_state(),
+            "teacher": self.teacher.state_dict() if self.feedback == "meta" else None,
+            "teacher_optimizer": optimizer or self._stored_optimizer,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.regressor.load_state_dict(state["regressor"])
+        self.generator.set_state(state["generator"])
+        if state["teacher"] is not None:
+            self.teacher.load_state_dict(state["teacher"])
+        self._stored_optimizer = state["teacher_optimizer"]
 
     def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
         if self._cached is not None:
@@ -135,6 +152,9 @@ class EmotionKDLoss(CrossEntropy):
             options = {k: v for k, v in optimizer.defaults.items() if k in inspect.signature(kind).parameters}
             options["lr"] = self.teacher_lr_ratio * self._student_lr
             self._teacher_optimizer = kind(self.teacher.parameters(), **options)
+            if self._stored_optimizer is not None:
+                self._teacher_optimizer.load_state_dict(self._stored_optimizer)
+                self._stored_optimizer = None
 
     def after_step(self, model: nn.Module, inputs: Batches) -> dict[str, float]:
         """The feedback: one step of the teacher on CE(y, teacher) + CE(y′, virtual student).

@@ -87,6 +87,12 @@ class FitNetsLoss(CrossEntropy):
     def param_groups(self, model: nn.Module) -> list[dict]:
         return [*super().param_groups(model), {"params": list(self.regressor.parameters())}]
 
+    def state_dict(self) -> dict:
+        return {"regressor": self.regressor.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.regressor.load_state_dict(state["regressor"])
+
     def begin_epoch(self, epoch, embed) -> dict[str, float]:
         self.epoch = epoch
         return {}

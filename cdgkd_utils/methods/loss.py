@@ -94,6 +94,25 @@ class CrossEntropy:
         """
         return {}
 
+    def state_dict(self) -> dict:
+        """What the loss carries from one epoch into the next, so that an interrupted training can go on.
+
+        Returns
+        -------
+        dict
+            Tensors, numbers, and lists and dicts of them, from which a fresh loss of the same options gets into the
+            same state; may share memory with the loss. What ``begin_epoch`` sets anew does not belong here.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over a :meth:`state_dict`.
+
+        Parameters
+        ----------
+        state : dict
+        """
+
     def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
         """Loss of one mini-batch.
 

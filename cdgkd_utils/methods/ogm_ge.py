@@ -163,6 +163,15 @@ class GradientModulation(RebalancedCrossEntropy):
         self._seen: tuple[dict[str, Tensor], Tensor] | None = None
         self._log: dict[str, float] = {}
 
+    def state_dict(self) -> dict:
+        generator = None if self.generator is None else self.generator.get_state()
+        return super().state_dict() | {"generator": generator}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        if self.generator is not None:
+            self.generator.set_state(state["generator"])
+
     def begin_epoch(self, epoch: int, embed: Callable[[], tuple[ModelOutput, Tensor]]) -> dict[str, float]:
         self._active = self.first_epoch <= epoch <= self.last_epoch
         return super().begin_epoch(epoch, embed)

@@ -152,6 +152,20 @@ class PMR(CrossEntropy):
             last_epoch=last_epoch,
         )
 
+    def state_dict(self) -> dict:
+        return {
+            "prototypes": {m: prototypes.state_dict() for m, prototypes in self.prototypes.items()},
+            "generator": None if self.generator is None else self.generator.get_state(),
+            "meter": self._meter.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        for m, prototypes in state["prototypes"].items():
+            self.prototypes[m].load_state_dict(prototypes)
+        if self.generator is not None:
+            self.generator.set_state(state["generator"])
+        self._meter.load_state_dict(state["meter"])
+
     def begin_epoch(self, epoch: int, embed: Callable[[], tuple[ModelOutput, Tensor]]) -> dict[str, float]:
         output, labels = embed()
         rows = torch.arange(len(labels))

@@ -107,6 +107,14 @@ class Prototypes:
         self.value: Tensor | None = None
         self.present: Tensor | None = None
 
+    def state_dict(self) -> dict[str, Tensor | None]:
+        """Values and which of them are there, for a checkpoint."""
+        return {"value": self.value, "present": self.present}
+
+    def load_state_dict(self, state: dict[str, Tensor | None]) -> None:
+        """Take over a :meth:`state_dict`."""
+        self.value, self.present = state["value"], state["present"]
+
     @torch.no_grad()
     def update(self, embeddings: Tensor, labels: Tensor) -> None:
         """Move towards the class means of `embeddings`; a class that is absent there keeps its prototype."""

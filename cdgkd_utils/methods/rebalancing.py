@@ -79,6 +79,18 @@ class RebalancedCrossEntropy(CrossEntropy):
         self.prototypes = {m: Prototypes(momentum) for m in MODALITIES}
         self.ratio, self.video_weight, self.eeg_weight = 1.0, 0.0, 0.0
 
+    def state_dict(self) -> dict:
+        return {
+            "prototypes": {m: prototypes.state_dict() for m, prototypes in self.prototypes.items()},
+            # Not with source "epoch", which finds them anew before they are asked for.
+            "weights": (self.ratio, self.video_weight, self.eeg_weight),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        for m, prototypes in state["prototypes"].items():
+            self.prototypes[m].load_state_dict(prototypes)
+        self.ratio, self.video_weight, self.eeg_weight = state["weights"]
+
     def begin_epoch(self, epoch: int, embed: Callable[[], tuple[ModelOutput, Tensor]]) -> dict[str, float]:
         output, labels = embed()
         seen = {m: output.features[m] for m in MODALITIES}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.output import ModelOutput
-from .distillation import draw_kept
+from .distillation import draw_kept, stacked
 from .loss import CrossEntropy, LossValue
 
 
@@ -84,6 +84,12 @@ class ReleasedDenseGuidance(CrossEntropy):
         everyone = torch.ones(len(guide_logits), dtype=torch.bool)
         self.kept = draw_kept(len(guide_logits), drop_prob, generator) if drop_prob > 0 else everyone
         self.kept_history: list[Tensor] = []
+
+    def state_dict(self) -> dict:
+        return {"kept": self.kept, "kept_history": stacked(self.kept_history)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.kept, self.kept_history = state["kept"], list(state["kept_history"])
 
     def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
         self.kept_history.append(self.kept)

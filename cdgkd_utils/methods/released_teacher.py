@@ -76,6 +76,12 @@ class ReleasedRebalancing(CrossEntropy):
         self.weights = dict.fromkeys(MODALITIES, 0.0)
         self._pace = dict.fromkeys(MODALITIES, 0.0)
 
+    def state_dict(self) -> dict:
+        return {"pace": self._pace}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._pace = dict(state["pace"])
+
     def begin_epoch(self, epoch: int, embed: Callable[[], tuple[ModelOutput, Tensor]]) -> dict[str, float]:
         """Log the ratio of the paces summed over the epoch before; NaN before the first."""
         ratio = self._pace["video"] / self._pace["eeg"] if self._pace["eeg"] else float("nan")

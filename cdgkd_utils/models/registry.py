@@ -24,8 +24,8 @@ FAMILIES: dict[str, Mapping[str, Callable[[], nn.Module]]] = {
     "compact": {
         **COMPACT,
         **BASELINES,
-        # Half as wide: its attention matrices, one per window, cost a quarter.
-        "dgc_jca": lambda: DGCJCA(n_features=64),
+        # A quarter as wide: its attention matrices, one per window, cost a sixteenth.
+        "dgc_jca": lambda: DGCJCA(n_features=32),
         "emotionkd_teacher": CompactEmotionKDTeacher,
         "ambokd": COMPACT_PEERS,
     },

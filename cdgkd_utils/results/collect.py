@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.constants import TARGETS
-from .metrics import score
+from .metrics import score, trial_codes
 from .paper import PROTOCOL_NAMES, in_order
 from .tables import RUN_COLUMNS
 
@@ -73,37 +73,72 @@ def score_run(folder: Path, *, repeat: int, profile: str, data: str, dataset: st
     -------
     list of dict
         One row per protocol and metric; ``n_train`` and ``n_test`` count trials, the independent units.
+
+    Raises
+    ------
+    ValueError
+        A prediction is not finite or a part cannot be scored; names the run and the part.
     """
-    spec = json.loads((folder / "spec.json").read_text())
+    spec, outputs = _stored(folder)
+    about = _about(spec, repeat) | {"dataset": dataset, "profile": profile, "data": data}
+    probability, labels, posterior = high_probability(outputs["logits"]), outputs["labels"], outputs["posterior"]
+    subject, trial = outputs["subject"], outputs["trial"]
+    code = trial_codes(subject, trial)
+    n_train = len(np.unique(code[outputs["train"]]))
     rows = []
-    with np.load(folder / "outputs.npz") as outputs:
-        probability = high_probability(outputs["logits"])
-        labels, posterior = outputs["labels"], outputs["posterior"]
-        trial = np.array([f"{s}/{t}" for s, t in zip(outputs["subject"], outputs["trial"], strict=True)])
-        n_train = len(np.unique(trial[outputs["train"]]))
-        # Stored parts are named after the protocol's label, so a leaky result says so wherever it goes.
-        for protocol in (name.removeprefix("test_") for name in outputs.files if name.startswith("test_")):
-            part = outputs[f"test_{protocol}"]
-            truth = posterior[part] if len(posterior) else None
-            for metric, value in score(labels[part], probability[part], truth).items():
-                rows.append(
-                    {
-                        "table": spec["recipe"]["table"],
-                        "dataset": dataset,
-                        "target": spec["target"],
-                        "protocol": protocol,
-                        "method": spec["recipe"]["row"] or spec["recipe"]["name"],
-                        "repeat": repeat,
-                        "fold": spec["fold"],
-                        "metric": metric,
-                        "value": value,
-                        "n_train": n_train,
-                        "n_test": len(np.unique(trial[part])),
-                        "profile": profile,
-                        "data": data,
-                    }
-                )
+    for protocol, part in _test_parts(outputs):
+        truth = posterior[part] if len(posterior) else None
+        try:
+            scores = score(labels[part], probability[part], truth, subject=subject[part], trial=trial[part])
+        except ValueError as error:
+            raise ValueError(f"run {folder.name}, test part {protocol!r}: {error}; delete it and run again") from error
+        sizes = {"protocol": protocol, "n_train": n_train, "n_test": len(np.unique(code[part]))}
+        rows += [about | sizes | {"metric": metric, "value": value} for metric, value in scores.items()]
     return rows
+
+
+def subject_scores(runs: Iterable[tuple[int, Path]]) -> pd.DataFrame:
+    """Accuracy of every tested subject in every run: the units of a bootstrap over people.
+
+    Parameters
+    ----------
+    runs : iterable of (repeat, folder)
+
+    Returns
+    -------
+    DataFrame
+        Columns ``table, target, protocol, method, repeat, fold, subject, n_windows, accuracy`` (share). On the twin
+        equal numbers in two repetitions are two people; on files they are one.
+    """
+    frames = []
+    for repeat, folder in runs:
+        spec, outputs = _stored(folder)
+        right = (high_probability(outputs["logits"]) > 0.5) == outputs["labels"]
+        for protocol, part in _test_parts(outputs):
+            person, code, n_windows = np.unique(outputs["subject"][part], return_inverse=True, return_counts=True)
+            scores = {"subject": person, "n_windows": n_windows, "accuracy": np.bincount(code, right[part]) / n_windows}
+            frames.append(pd.DataFrame(_about(spec, repeat) | {"protocol": protocol} | scores))
+    columns = ["table", "target", "protocol", "method", "repeat", "fold", "subject", "n_windows", "accuracy"]
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def _stored(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Specification and outputs of a run."""
+    with np.load(folder / "outputs.npz") as outputs:
+        return json.loads((folder / "spec.json").read_text()), dict(outputs)
+
+
+def _about(spec: dict, repeat: int) -> dict:
+    recipe = spec["recipe"]
+    place = {"table": recipe["table"], "target": spec["target"], "method": recipe["row"] or recipe["name"]}
+    return place | {"repeat": repeat, "fold": spec["fold"]}
+
+
+def _test_parts(outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Stored parts are named after the protocol's label, so a leaky result says so wherever it goes."""
+    for name, part in outputs.items():
+        if name.startswith("test_"):
+            yield name.removeprefix("test_"), part
 
 
 def collect(runs: Iterable[tuple[int, Path]], *, profile: str, data: str, dataset: str = "deap") -> pd.DataFrame:

@@ -9,10 +9,14 @@ from typing import Any
 import pandas as pd
 
 from ..data.constants import TARGETS
-from .metrics import METRIC_NAMES
+from .metrics import LOWER_IS_BETTER, METRIC_NAMES
 from .paper import DATASET_NAMES, METHODS, PROTOCOL_NAMES, ROWS, TABLE_TITLES, in_order, paper_accuracy
 
 UNDEFINED = float("nan")
+# Columns of `as_text` by metric: beside the accuracy, and in the block below it.
+FIRST_METRICS = {"balanced_accuracy": "bal", "macro_f1": "F1", "expected_accuracy": "exp"}
+FURTHER_METRICS = {"auc": "AUC", "vote_accuracy": "vote", "worst_subject": "worst"}
+FURTHER_METRICS |= {"ece": "ECE", "ece_mass": "ECEm", "brier": "Brier"}
 
 
 def readable(long_table: pd.DataFrame, dataset: str = "deap", metric: str = "accuracy") -> pd.DataFrame:
@@ -29,8 +33,9 @@ def readable(long_table: pd.DataFrame, dataset: str = "deap", metric: str = "acc
     -------
     DataFrame
         Strings. A cell reads ``63.1 ± 1.2 [60.9, 65.3] n=3/3`` (mean ± sd over runs, corrected 95 % interval,
-        runs done of runs expected) or ``0 of 3``; the last row is the majority class, and beside each target
-        stands the paper's accuracy. Rows marked * are controls that the paper does not have.
+        runs done of runs expected), without interval where all runs are equal, or ``0 of 3``; the last row is the
+        majority class, and beside each target stands the paper's accuracy. Rows marked * are controls that the
+        paper does not have.
 
     Raises
     ------
@@ -78,6 +83,8 @@ def cell_text(row: Any | None, n_expected: int) -> str:
     count = f"n={row.n_runs}/{row.n_expected}"
     if row.n_runs == 1:
         return f"{row.mean:.1f} {count}"
+    if math.isnan(row.low):
+        return f"{row.mean:.1f} ± {row.sd:.1f} {count}"
     return f"{row.mean:.1f} ± {row.sd:.1f} [{row.low:.1f}, {row.high:.1f}] {count}"
 
 
@@ -96,7 +103,7 @@ def caption(long_table: pd.DataFrame, dataset: str = "deap") -> str:
 
 
 def as_text(long_table: pd.DataFrame, dataset: str = "deap") -> str:
-    """The table for a terminal: one block per target, at most 140 columns.
+    """The table for a terminal: two blocks per target, at most 140 columns.
 
     Parameters
     ----------
@@ -107,31 +114,53 @@ def as_text(long_table: pd.DataFrame, dataset: str = "deap") -> str:
     Returns
     -------
     str
-        Accuracy as in :func:`readable`, then the means of balanced accuracy (``bal``), macro-F1 (``F1``) and,
-        where the truth is known, expected accuracy (``exp``), all in %.
+        All in %. The first block of a target holds accuracy as in :func:`readable` and the means of
+        :data:`FIRST_METRICS`, the second those of :data:`FURTHER_METRICS` for methods that were run; a metric
+        that no row has, such as expected accuracy where the truth is not known, is left out.
     """
     part = one_table(long_table, dataset)
-    short = {"balanced_accuracy": "bal", "macro_f1": "F1", "expected_accuracy": "exp"}
-    shown = {metric: name for metric, name in short.items() if metric in set(part["metric"])}
-    means = part.set_index(["method", "target", "protocol", "metric"])["mean"].to_dict()
+    present = set(part["metric"])
+    first, further = (
+        {metric: name for metric, name in short.items() if metric in present}
+        for short in (FIRST_METRICS, FURTHER_METRICS)
+    )
     wide = readable(part, dataset)
-    methods = [*ROWS[int(part["table"].iloc[0])], "majority"]
     blocks = [textwrap.fill(caption(part, dataset), 140)]
     for target in TARGETS:
         block = pd.DataFrame(index=wide.index)
         for protocol in in_order(part["protocol"]):
             label = PROTOCOL_NAMES[protocol]
             block[f"{label}: accuracy"] = wide[target, label].str.replace(" n=", " ")
-            for metric, name in shown.items():
-                values = [means.get((method, target, protocol, metric), UNDEFINED) for method in methods]
-                block[f"{name}|{protocol}"] = [_number(value, 1) for value in values]
+            for metric, name in first.items():
+                block[f"{name}|{protocol}"] = _means(part, target, protocol, metric)
         block["paper"] = wide[target, "paper"]
-        block.index.name = None
-        text = block.rename(columns=lambda c: c.split("|")[0]).to_string(justify="right")
-        blocks.append(f"{target}\n{text}")
-    legend = ", ".join(f"{name} = {METRIC_NAMES[metric]}" for metric, name in shown.items())
+        blocks.append(f"{target}\n{_block_text(block)}")
+        block = pd.DataFrame(index=wide.index)
+        for protocol in in_order(part["protocol"]):
+            for place, (metric, name) in enumerate(further.items()):
+                title = name if place else f"{PROTOCOL_NAMES[protocol]}: {name}"
+                block[f"{title}|{protocol}"] = _means(part, target, protocol, metric)
+        scored = block[(block != "–").any(axis=1)]
+        if len(scored):
+            blocks.append(f"{target}, further scores\n{_block_text(scored)}")
+    legend = ", ".join(f"{name} = {METRIC_NAMES[metric]}" for metric, name in (first | further).items())
     blocks.append(
         "mean ± sd [95 % interval, corrected for overlapping training sets] runs done/expected, in %. "
-        f"* control, not in the paper.\n{legend}"
+        f"* control, not in the paper.\n{textwrap.fill(legend, 140)}"
     )
+    if further.keys() & set(LOWER_IS_BETTER):
+        blocks[-1] += f"\nLower is better: {', '.join(further[m] for m in LOWER_IS_BETTER if m in further)}."
     return "\n\n".join(blocks)
+
+
+def _means(part: pd.DataFrame, target: str, protocol: str, metric: str) -> list[str]:
+    """Mean of a metric per row of the readable table; the majority class has none."""
+    chosen = part[(part["target"] == target) & (part["protocol"] == protocol) & (part["metric"] == metric)]
+    mean = dict(zip(chosen["method"], chosen["mean"], strict=True))
+    methods = (*ROWS[int(part["table"].iloc[0])], "majority class")
+    return [_number(mean.get(method, UNDEFINED), 1) for method in methods]
+
+
+def _block_text(block: pd.DataFrame) -> str:
+    """Columns of one name in several protocols are told apart by what follows "|", which is not shown."""
+    return block.rename_axis(None).rename(columns=lambda c: c.split("|")[0]).to_string(justify="right")

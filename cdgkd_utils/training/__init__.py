@@ -1,7 +1,18 @@
-"""Training: settings, inputs and the one loop."""
+"""Training: settings, inputs, the one loop, and checkpoints from which an interrupted training goes on."""
 
+from .checkpoint import CheckpointError, discard
 from .inputs import Inputs, evaluate, predict
 from .loop import FitResult, deterministic, fit
 from .settings import TrainSettings
 
-__all__ = ["FitResult", "Inputs", "TrainSettings", "deterministic", "evaluate", "fit", "predict"]
+__all__ = [
+    "CheckpointError",
+    "FitResult",
+    "Inputs",
+    "TrainSettings",
+    "deterministic",
+    "discard",
+    "evaluate",
+    "fit",
+    "predict",
+]

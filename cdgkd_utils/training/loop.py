@@ -6,7 +6,8 @@ import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..methods.loss import CrossEntropy
+from .checkpoint import CheckpointFile, Training, identity
 from .inputs import Inputs, evaluate, predict
 from .settings import TrainSettings
 
@@ -31,12 +33,14 @@ class FitResult:
         Whose weights the model holds.
     interrupted : bool
         Stopped by the user; the model then holds the best weights so far.
+    n_resumed : int
+        Epochs taken over from a checkpoint.
     """
 
     log: pd.DataFrame
     chosen_epoch: int
     interrupted: bool = False
-    extra: dict = field(default_factory=dict)
+    n_resumed: int = 0
 
 
 @contextlib.contextmanager
@@ -65,6 +69,7 @@ def fit(
     seed: int,
     on_epoch: Callable[[pd.DataFrame], None] | None = None,
     progress: str | None = None,
+    checkpoint: Path | None = None,
 ) -> FitResult:
     """Train `model` in place on the training rows and leave it with the selected epoch's weights.
 
@@ -74,7 +79,7 @@ def fit(
         Freshly initialised.
     inputs : Inputs
     loss : CrossEntropy
-        Or another loss of `methods`.
+        Or another loss of `methods`; fresh, too.
     settings : TrainSettings
     seed : int
         Order of the mini-batches and dropout.
@@ -82,6 +87,10 @@ def fit(
         Gets the log so far, after each epoch.
     progress : str, optional
         Text of a progress bar; None shows none.
+    checkpoint : Path, optional
+        File for this training alone, named after all that decides its result. It is written after epochs; where it
+        exists, the training goes on after the last one in it, on a CPU to the same bits as if it had never stopped.
+        Whoever stores the result removes it with :func:`~cdgkd_utils.training.checkpoint.discard`.
 
     Returns
     -------
@@ -91,33 +100,57 @@ def fit(
     ------
     ValueError
         The loss is not finite; the message names the epoch.
+    CheckpointError
+        The checkpoint belongs to another training.
     """
     shuffler = torch.Generator().manual_seed(seed)
     optimizer = _optimizer(loss.param_groups(model), settings)
-    history: list[dict] = []
-    best, best_score, best_weights = -1, (-np.inf, -np.inf), None
+    training = Training(model, loss, optimizer, shuffler)
+    file = state = None
+    if checkpoint is not None:
+        file = CheckpointFile(checkpoint, identity(training, inputs, settings, seed, checkpoint.stem))
+        state = file.read()
     interrupted = False
 
-    with deterministic(seed), tqdm(total=settings.epochs, desc=progress, disable=progress is None, leave=False) as bar:
-        try:
-            for epoch in range(settings.epochs):
-                history.append(_one_epoch(model, inputs, loss, settings, optimizer, shuffler, epoch))
-                row = history[-1]
-                score = (row["val_balanced_accuracy"], -row["val_loss"])
-                if score > best_score or settings.selection == "last_epoch":
-                    best, best_score, best_weights = epoch, score, copy.deepcopy(model.state_dict())
-                if on_epoch is not None:
-                    on_epoch(pd.DataFrame(history))
-                bar.update()
-                if settings.patience and settings.selection == "best_val" and epoch - best >= settings.patience:
-                    break
-        except KeyboardInterrupt:
-            if best_weights is None:
-                raise
-            interrupted = True
-    model.load_state_dict(best_weights)
+    with deterministic(seed):
+        if state is not None:
+            training.load_state_dict(state)
+        n_resumed = len(training.history)
+        bar = tqdm(total=settings.epochs, initial=n_resumed, desc=progress, disable=progress is None, leave=False)
+        with bar:
+            try:
+                while not _is_over(training, settings):
+                    epoch = len(training.history)
+                    row = _one_epoch(model, inputs, loss, settings, optimizer, shuffler, epoch)
+                    _keep(training, row, settings)
+                    if file is not None and file.due:
+                        file.write(training.state_dict())
+                    if on_epoch is not None:
+                        on_epoch(pd.DataFrame(training.history))
+                    bar.update()
+            except KeyboardInterrupt:
+                if training.best_weights is None:
+                    raise
+                interrupted = True
+    model.load_state_dict(training.best_weights)
     model.eval()
-    return FitResult(pd.DataFrame(history), best, interrupted)
+    return FitResult(pd.DataFrame(training.history), training.best, interrupted, n_resumed)
+
+
+def _is_over(training: Training, settings: TrainSettings) -> bool:
+    n_epochs = len(training.history)
+    waited = n_epochs - 1 - training.best
+    impatient = settings.patience > 0 and settings.selection == "best_val" and waited >= settings.patience
+    return n_epochs >= settings.epochs or impatient
+
+
+def _keep(training: Training, row: dict[str, float], settings: TrainSettings) -> None:
+    """Add an epoch's row to the log, and keep its weights if they are to be chosen."""
+    training.history.append(row)
+    score = (row["val_balanced_accuracy"], -row["val_loss"])
+    if score > training.best_score or settings.selection == "last_epoch":
+        training.best, training.best_score = row["epoch"], score
+        training.best_weights = copy.deepcopy(training.model.state_dict())
 
 
 def _optimizer(groups: list[dict], settings: TrainSettings) -> torch.optim.Optimizer:
