@@ -6,6 +6,7 @@ folder, kills one of them by SIGKILL, lets the rest go on, then resumes on this 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,6 +18,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from cdgkd_utils.collecting import write_tables
+from cdgkd_utils.experiments.configs import read_config
+from cdgkd_utils.experiments.plan import plan_config
 
 CONFIG = """\
 datasets: [twin]
@@ -51,10 +56,9 @@ def grid(action: str, config: Path, home: Path, *options: str) -> subprocess.Com
 
 
 def tables(config: Path, home: Path) -> dict[str, bytes]:
-    done = grid("collect", config, home)
-    if done.returncode:
-        raise RuntimeError(f"collect: {done.stderr}")
-    return {path.name: path.read_bytes() for path in sorted((home / "tables" / config.stem).glob("*.csv"))}
+    os.environ["CDGKD_HOME"] = str(home)
+    paths = write_tables(plan_config(read_config(config)), home / "tables")
+    return {path.name: path.read_bytes() for path in paths}
 
 
 def new_home(folder: Path, prepared: Path) -> Path:
@@ -65,10 +69,8 @@ def new_home(folder: Path, prepared: Path) -> Path:
 
 def end(*processes: subprocess.Popen) -> None:
     for process in processes:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
 
 
@@ -121,7 +123,7 @@ def trial(victim: str, config: Path, home: Path, n_runs: int, rng: np.random.Gen
         end(client, *workers, scheduler)
     after = n_stored(home)
     began = time.monotonic()
-    resumed = grid("run", config, home, "--jobs", "2")
+    resumed = grid("run", config, home, "--jobs", "1")
     said = [line for line in log.read_text().splitlines() if line.startswith("cdgkd_utils grid:")]
     return {
         "victim": victim,
@@ -144,7 +146,7 @@ def main(n_trials: int, minutes: float) -> int:
         config.write_text(CONFIG)
         undisturbed = Path(folder) / "undisturbed"
         undisturbed.mkdir()
-        done = grid("run", config, undisturbed)
+        done = grid("run", config, undisturbed, "--jobs", "1")
         if done.returncode:
             raise RuntimeError(done.stderr)
         expected, n_runs = tables(config, undisturbed), n_stored(undisturbed)
@@ -172,4 +174,5 @@ def main(n_trials: int, minutes: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(kind(text) for kind, text in zip((int, float), (sys.argv[1:] + ["30", "20"][len(sys.argv) - 1 :]), strict=True))))
+    given = [float(text) for text in sys.argv[1:]]
+    sys.exit(main(*(int(given[0]) if given else 30, given[1] if len(given) > 1 else 25.0)))

@@ -136,7 +136,7 @@ def _status(args: argparse.Namespace) -> None:
         _say(f"{dataset:<12}{recipe:<20}{sum(done):>6} / {len(done)}")
     _say(f"{len(stored & set(plan.runs))} of {len(plan.runs)} runs are stored")
     for name, error in failures().items():
-        if name in plan.runs:
+        if name in plan.runs and name not in stored:
             _say(f"failed: {name}: {error}")
 
 

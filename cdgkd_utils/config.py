@@ -60,6 +60,11 @@ class Profile:
     family: str = "compact"
     tuning_budget: int = 1
 
+    @property
+    def dealt_folds(self) -> int:
+        """Folds that a protocol deals, of which `n_folds` are run: a fold needs train, validation and test."""
+        return max(self.n_folds, 3)
+
 
 PROFILES = {
     p.name: p

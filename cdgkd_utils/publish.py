@@ -97,9 +97,9 @@ def claims_as_markdown(claims: dict[str, dict[str, str]]) -> str:
             for claim, row in claims.items()
         ),
         "",
-        "Better, worse: paired comparisons significant at 5 % after the Nadeau-Bengio correction and Holm's; naive: "
-        "what an ordinary paired t test would have called better. Differences (mean, least to most) in expected "
-        "accuracy.",
+        "Better, worse: paired comparisons significant at 5 % after Holm's correction, by a t test over the "
+        "repetitions' means (each repetition of the twin has people of its own); naive: what a t test over all runs would have "
+        "called better. Differences (mean, least to most) in expected accuracy.",
         "",
     ]
     return "\n".join(lines)

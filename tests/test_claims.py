@@ -65,3 +65,15 @@ def test_claims_name_rows_of_their_table():
         assert {claim.better, *claim.than} <= set(ROWS[claim.table]) and claim.better not in claim.than
         assert all(name in METHODS for name in claim.than)
     assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
+
+
+def test_repetitions_with_their_own_data_are_tested_as_independent():
+    runs = make_runs((0.15, 0.15))
+    shared, own = (compare_claims(runs, METRIC, own_data=flag)["A guide helps the student at all"] for flag in (0, 1))
+    assert set(shared["test"]) == {"corrected"} and set(own["test"]) == {"repetitions"}
+    assert shared["p_holm"].tolist() == holm(shared["p"].to_numpy()).tolist()
+    assert own["p_holm"].tolist() == holm(own["p_repeats"].to_numpy()).tolist()
+    # one run per repetition: the means are the runs, and the test is the ordinary one
+    assert own["p_repeats"].tolist() == pytest.approx(own["p_naive"].tolist())
+    few = runs[runs["repeat"] < 2]
+    assert set(compare_claims(few, METRIC, own_data=True)["A guide helps the student at all"]["test"]) == {"corrected"}

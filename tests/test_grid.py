@@ -1,35 +1,20 @@
 """All folds on several processes are the same runs as one after another in this process."""
 
-from concurrent.futures import Executor, Future
-
 import numpy as np
 import pytest
 
 from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.experiments import grid, runs
-from cdgkd_utils.experiments.grid import run_all, run_fold
+from cdgkd_utils.experiments.engine import forget_data
+from cdgkd_utils.experiments.grid import run_all
+from cdgkd_utils.experiments.records import RunError
 from cdgkd_utils.experiments.runs import Experiment, read_run
 from cdgkd_utils.experiments.study import Study
 from cdgkd_utils.results.collect import collect
 
 SMOKE = Params(profile="smoke")
 RECIPES = ("eeg", "kd")
-
-
-class Here(Executor):
-    """Runs each task in this process, when it is submitted."""
-
-    def __init__(self, *_):
-        pass
-
-    def submit(self, function, *arguments):
-        future = Future()
-        try:
-            future.set_result(function(*arguments))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +32,14 @@ def home(smoke_home, tmp_path, monkeypatch):
     """A home with windows and without runs."""
     monkeypatch.setenv("CDGKD_HOME", str(tmp_path))
     (tmp_path / "prepared").symlink_to(smoke_home / "prepared")
-    grid._study.cache_clear()
+    forget_data()
     yield tmp_path
-    grid._study.cache_clear()
+    forget_data()
 
 
-@pytest.fixture
-def here(monkeypatch):
-    monkeypatch.setattr(grid, "ProcessPoolExecutor", Here)
+def run_here(**options):
+    """In this process, one after another."""
+    return run_all(SMOKE, n_jobs=1, progress=False, **{"recipes": RECIPES} | options)
 
 
 def test_two_processes_give_what_this_process_gives(home, smoke_home, tmp_path_factory, monkeypatch):
@@ -66,8 +51,8 @@ def test_two_processes_give_what_this_process_gives(home, smoke_home, tmp_path_f
     other = tmp_path_factory.mktemp("other")
     (other / "prepared").symlink_to(smoke_home / "prepared")
     monkeypatch.setenv("CDGKD_HOME", str(other))
-    again = [run for fold in (0, 1) for run in run_fold(SMOKE, "valence", 0, fold, RECIPES)]
-    assert sorted((repeat, folder.name) for repeat, folder in found) == sorted((r, f.name) for r, f in again)
+    again = run_here(targets=("valence",))
+    assert [(repeat, folder.name) for repeat, folder in found] == [(repeat, folder.name) for repeat, folder in again]
     assert {path.name for path in (other / "runs").iterdir()} == stored
     for name in stored:
         one, two = read_run(home / "runs" / name), read_run(other / "runs" / name)
@@ -75,24 +60,24 @@ def test_two_processes_give_what_this_process_gives(home, smoke_home, tmp_path_f
         assert one.log.drop(columns="seconds").equals(two.log.drop(columns="seconds"))
 
 
-def test_a_second_call_trains_nothing(home, here, monkeypatch):
-    first = run_all(SMOKE, recipes=RECIPES, progress=False)
+def test_a_second_call_trains_nothing(home, monkeypatch):
+    first = run_here()
     assert len(first) == len(set(first)) == 2 * 2 * 2
 
     def refuse(*_, **__):
         raise AssertionError("a training was started")
 
     monkeypatch.setattr(runs, "fit", refuse)
-    assert run_all(SMOKE, recipes=RECIPES, progress=False) == first
-    with pytest.raises(AssertionError, match="training was started"):
-        run_all(SMOKE, recipes=("ce",), progress=False)
+    assert run_here() == first
+    with pytest.raises(RunError, match=r"4 of 4 runs failed; ce-\w+: AssertionError: a training was started"):
+        run_here(recipes=("ce",))
 
     scores = collect(first, profile="smoke", data="twin")
     cells = scores[scores["metric"] == "accuracy"].groupby(["table", "target", "protocol", "method"]).size()
     assert len(cells) == 2 * 2 * 2 and (cells == 2).all()  # recipes × targets × protocols, two folds each
 
 
-def test_an_interrupted_call_goes_on_where_it_stopped(home, here, monkeypatch):
+def test_an_interrupted_call_goes_on_where_it_stopped(home, monkeypatch):
     trained = []
     fit = runs.fit
 
@@ -105,7 +90,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(home, here, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(runs, "fit", stop_at_the_third)
         with pytest.raises(KeyboardInterrupt):
-            run_all(SMOKE, targets=("valence",), recipes=RECIPES, progress=False)
+            run_here(targets=("valence",))
     assert len(list((home / "runs").iterdir())) == 2
     trained.clear()
 
@@ -114,26 +99,25 @@ def test_an_interrupted_call_goes_on_where_it_stopped(home, here, monkeypatch):
         return fit(*arguments, **options)
 
     monkeypatch.setattr(runs, "fit", count)
-    run_all(SMOKE, targets=("valence",), recipes=RECIPES, progress=False)
+    run_here(targets=("valence",))
     assert len(trained) == 4
 
 
-def test_a_repetition_has_its_own_seed(home, here, monkeypatch):
+def test_a_repetition_has_its_own_seed(home, monkeypatch):
     asked = []
-
-    def only_note(params, target, repeat, fold, recipes, selection):
-        asked.append((target, repeat, fold, recipes))
-        return []
-
-    class Unread:
-        def __init__(self, params, repeat):
-            self.n_folds = lambda: params.scale.n_folds
-
-    monkeypatch.setattr(grid, "run_fold", only_note)
-    monkeypatch.setattr(grid, "Study", Unread)
+    monkeypatch.setattr(grid, "run_missing", lambda runs, **_: asked.extend(runs) or [])
+    monkeypatch.setattr(grid, "cell_folders", lambda plan: [])
     run_all(Params(profile="bench"), recipes=("ce",), progress=False)
-    assert len(asked) == len(set(asked)) == 8 * 2 * 3
-    assert {repeat for _, repeat, _, _ in asked} == set(range(8))
+    assert len({run.name for run in asked}) == len(asked) == 8 * 2 * 3
+    assert {run.repeat for run in asked} == set(range(8)) and len({run.data_key for run in asked}) == 8
+
+
+def test_a_damaged_run_is_an_error_that_names_it(home):
+    _, folder = run_here(targets=("valence",), recipes=("ce",))[0]
+    path = folder / "outputs.npz"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunError, match=rf"{folder.name} cannot be read \(outputs.npz is not what was stored\); delete"):
+        run_here(targets=("valence",), recipes=("ce",))
 
 
 def test_a_selection_rule_for_all_reaches_the_guides_too(home):

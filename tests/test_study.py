@@ -11,7 +11,9 @@ import pytest
 from planted import PLANTED, planted_study, planted_windows
 
 from cdgkd_utils.config import PROFILES, PROTOCOLS, ParameterError, Params
+from cdgkd_utils.data.load import twin_settings
 from cdgkd_utils.data.splits.split import LeakError, trial_ids
+from cdgkd_utils.data.twin.generator import prepare_subject
 from cdgkd_utils.experiments import runs, study
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, table_recipes
 from cdgkd_utils.experiments.runs import Experiment, check_guide, store_run
@@ -20,7 +22,7 @@ from cdgkd_utils.experiments.tuning import tuning_table
 from cdgkd_utils.results.collect import collect_design
 from cdgkd_utils.results.display import as_text, readable
 from cdgkd_utils.results.tables import both_tables, write_csv
-from cdgkd_utils.viz import style
+from cdgkd_utils.training import loop
 from cdgkd_utils.viz.tables import table_figure
 
 BRIEF = replace(PLANTED, name="brief", teacher_epochs=1, student_epochs=1)
@@ -138,6 +140,31 @@ def test_runs_of_one_protocol_are_not_read_back_for_another(by_protocol, monkeyp
         assert np.array_equal(again.logits, made.record.logits)
 
 
+def test_a_protocol_dealt_into_more_folds_is_another_run(by_protocol, monkeypatch):
+    """Fold 0 of five is not fold 0 of three; how many of three are run changes none of them."""
+
+    def key(n_folds, protocol="trial"):
+        profile = replace(BRIEF, name=f"{n_folds} folds", n_folds=n_folds)
+        experiment = Experiment(
+            planted_study(monkeypatch, by_protocol.windows, profile, protocol=protocol), "valence", 0
+        )
+        return runs.run_key(experiment.spec(experiment.recipe("ce"))), experiment.split.test
+
+    (two, tested_two), (three, tested_three), (five, tested_five) = map(key, (2, 3, 5))
+    assert two == three and np.array_equal(tested_two, tested_three)
+    assert five != three and not np.array_equal(tested_five, tested_three)
+
+
+def test_folds_are_counted_alike_before_and_after_windows_are_prepared(monkeypatch):
+    """Two of the first sixteen of MAHNOB-HCI have no trial with both EEG and video."""
+    profile = replace(BRIEF, name="sixteen", n_subjects=16, n_trials=2, n_windows=1)
+    monkeypatch.setitem(PROFILES, profile.name, profile)
+    params = Params(dataset="twin_mahnob", protocol="loso", profile=profile.name)
+    prepared = [prepare_subject(twin_settings(params), subject) for subject in (11, 12, 15, 16)]
+    assert [len(windows) > 0 for windows in prepared] == [True, False, False, True]
+    assert Study(params).n_folds() == 14
+
+
 # ---- the leaky protocol says so everywhere -----------------------------------------------------
 
 
@@ -164,9 +191,7 @@ def test_scores_tables_and_figures_say_leaky_where_it_leaks_and_nowhere_else(pro
         "table": readable(table).to_html(),
         "terminal": as_text(table),
     }
-    with plt.rc_context():
-        style.use()
-        figure = table_figure(table, 1)
+    figure = table_figure(table, 1)
     shown["figure"] = " ".join(text.get_text() for legend in figure.legends for text in legend.get_texts())
     plt.close(figure)
     for where, text in shown.items():
@@ -297,6 +322,15 @@ def test_a_larger_budget_starts_from_the_runs_of_a_smaller_one(tuning, tmp_path)
         trained.append(stored_names(tmp_path))
     assert [len(names) for names in trained] == [1, 2, 3]
     assert trained[0] < trained[1] < trained[2]
+
+
+def test_a_tuned_recipe_can_be_trained_again(tuning, monkeypatch):
+    experiment, trained = tuning(3), []
+    first = experiment.run(TEACHER)
+    monkeypatch.setattr(runs, "fit", lambda *a, **o: trained.append(1) or loop.fit(*a, **o))
+    heard = []
+    again = experiment.run(TEACHER, again=True, on_epoch=heard.append)
+    assert len(trained) == 3 and len(heard) == 3 * 2 and np.array_equal(again.logits, first.logits)
 
 
 def test_a_guide_is_tuned_before_it_teaches(tuning):

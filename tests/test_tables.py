@@ -8,7 +8,7 @@ from cdgkd_utils.results import tables
 from cdgkd_utils.results.display import as_text, caption, readable
 from cdgkd_utils.results.metrics import METRICS
 from cdgkd_utils.results.paper import METHODS, PAPER, POSTER_ROWS, ROWS, VARIANTS, paper_accuracy
-from cdgkd_utils.results.statistics import holm, mean_interval, paired_test
+from cdgkd_utils.results.statistics import effect_size, holm, independent_repeats, mean_interval, paired_test
 
 RAN = {  # rows with runs here; the others stay empty
     1: ("ce", "ce_last", "ce_ls", "kd", "kd_drop", "takd", "dense", "cdgkd"),
@@ -129,6 +129,9 @@ def test_paired_differences_by_hand():
     row = family[family["method"] == "eeg"].iloc[0]
     assert row[list(expected)].to_dict() == pytest.approx(expected)
     assert family["p_holm"].to_numpy() == pytest.approx(holm(family["p"]))
+    differences = 100 * (value["fusion_rebalanced"] - value["eeg"])
+    assert row[["dz", "dz_low", "dz_high"]].tolist() == pytest.approx(effect_size(differences, 300, 200))
+    assert row["p_repeats"] == pytest.approx(independent_repeats(differences, [0, 0, 1])["p"])
 
 
 def test_paired_compares_shared_runs_only_and_is_antisymmetric():

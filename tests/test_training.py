@@ -189,6 +189,40 @@ def test_an_interruption_keeps_the_best_so_far_and_one_before_any_epoch_is_passe
         fit(build_model("student", 0), INPUTS, Stop(), SETTINGS, seed=0)
 
 
+class FiniteFor(CrossEntropy):
+    """Cross-entropy that breaks down after some epochs."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def begin_epoch(self, epoch, embed):
+        self.epoch = epoch
+        return {}
+
+    def __call__(self, output, labels, rows):
+        value = super().__call__(output, labels, rows)
+        return replace(value, total=value.total * torch.inf) if self.epoch >= self.epochs else value
+
+
+def test_a_training_that_diverges_ends_with_the_best_epoch_before():
+    four = replace(SETTINGS, epochs=4, patience=0)
+    model, twin = build_model("student", 0), build_model("student", 0)
+    done = fit(model, INPUTS, FiniteFor(2), four, seed=0)
+    short = fit(twin, INPUTS, CrossEntropy(), replace(four, epochs=2), seed=0)
+    assert done.diverged and not short.diverged and len(done.log) == 2
+    assert done.chosen_epoch == short.chosen_epoch
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), twin.state_dict().values(), strict=True))
+
+
+def test_a_training_that_diverges_at_once_or_must_keep_its_last_epoch_is_an_error():
+    with pytest.raises(ValueError, match="not finite in epoch 0"):
+        fit(build_model("student", 0), INPUTS, FiniteFor(0), SETTINGS, seed=0)
+    last = replace(SETTINGS, epochs=3, selection="last_epoch")
+    with pytest.raises(ValueError, match="not finite in epoch 2"):
+        fit(build_model("student", 0), INPUTS, FiniteFor(2), last, seed=0)
+
+
 def test_a_loss_that_is_not_finite_is_named():
     broken = replace(INPUTS, video=torch.full_like(INPUTS.video, torch.inf))
     with pytest.raises(ValueError, match="not finite in epoch 0"):

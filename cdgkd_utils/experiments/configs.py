@@ -146,10 +146,13 @@ def _value(file: str, key: str, value: object) -> object:
         raise wrong(f"one of {', '.join(map(repr, SELECTIONS))}")
     if key == "protocol" and value not in PROTOCOLS:
         raise wrong(f"one of {', '.join(PROTOCOLS)}")
-    if key == "data_root" and not isinstance(value, str):
-        if not isinstance(value, dict) or any(k not in DATASETS or not isinstance(v, str) for k, v in value.items()):
-            raise wrong("a folder, or one folder per data set such as {deap: path, mahnob: path}")
+    if key == "data_root" and not (isinstance(value, str) or _is_mapping_of_folders(value)):
+        raise wrong("a folder, or one folder per data set such as {deap: path, mahnob: path}")
     return value
+
+
+def _is_mapping_of_folders(value: object) -> bool:
+    return isinstance(value, dict) and all(k in DATASETS and isinstance(v, str) for k, v in value.items())
 
 
 def _check_roots(file: str, config: GridConfig) -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,6 +24,7 @@ from .runs import Experiment
 from .study import Study
 
 POLL_SECONDS = 0.05
+GONE = "the scheduler went away; finished runs are stored: start the grid again"
 MAX_STUDIES, MAX_EXPERIMENTS = 1, 2  # kept by a worker process: tasks come fold by fold
 
 
@@ -175,17 +177,20 @@ def _ended(client: Client, futures: Iterable[Future]) -> Iterator[Future]:
     while n_left:
         for future in waiting.next_batch(block=False) if not waiting.is_empty() else ():
             if future.status == "cancelled" or client.status != "running":
-                raise ClusterError("the scheduler went away; finished runs are stored: start the grid again")
+                raise ClusterError(GONE)
             n_left -= 1
             yield future
         if client.status != "running":
-            raise ClusterError("the scheduler went away; finished runs are stored: start the grid again")
+            raise ClusterError(GONE)
         time.sleep(POLL_SECONDS)
 
 
 def _outcome(future: Future, name: str) -> Outcome:
-    if future.status == "finished":
-        return future.result()
-    error = future.exception()
+    try:
+        if future.status == "finished":
+            return future.result()
+        error = future.exception()
+    except (OSError, CancelledError, TimeoutError) as lost:
+        raise ClusterError(GONE) from lost
     # The task itself returns its errors: what is left are processes that died under it.
     return Outcome(name, f"its processes died again and again ({_one_line(error)}); out of memory?")

@@ -43,8 +43,9 @@ class RunRecord:
     kept : ndarray, shape (n_steps, n_guides), bool
         Which guides spoke in each mini-batch; empty without guides.
     result : dict
-        ``seconds``, and ``data``: what the windows may be called; of a network ``chosen_epoch`` and ``n_parameters``, of a fused one ``eeg_share`` (percent); of
-        other kinds what they chose, such as ``video_share`` or ``temperature``.
+        ``seconds``, and ``data``: what the windows may be called; of a network ``chosen_epoch`` and
+        ``n_parameters``, of a fused one ``eeg_share`` (percent); of other kinds what they chose, such as
+        ``video_share`` or ``temperature``.
     folder : Path
     """
 
@@ -72,7 +73,8 @@ class RunRecord:
             raise RunError(f"run {self.name} is of kind {recipe['kind']}, which holds no network")
         model = build_model(recipe["deployed"] or recipe["model"], seed=0, family=self.spec["family"])
         try:
-            _verify(self.folder, self.result["files"], ["weights.safetensors"])
+            sums = json.loads((self.folder / "result.json").read_text())["files"]
+            _verify(self.folder, sums, ["weights.safetensors"])
             model.load_state_dict(load_file(self.folder / "weights.safetensors"))
         except Exception as error:
             raise RunError(

@@ -90,6 +90,7 @@ class Experiment:
             "training": self.settings(recipe).as_dict(),
             "data": self.study.data_key,
             "protocol": self.study.params.protocol,
+            "n_folds": self.study.params.scale.dealt_folds,
             "target": self.target,
             "seed": self.study.seed,
             "fold": self.fold,
@@ -137,7 +138,7 @@ class Experiment:
         """
         recipe = self.recipe(recipe)
         if recipe.grid:
-            return self._tuned(recipe, progress)
+            return self._tuned(recipe, on_epoch=on_epoch, progress=progress, again=again)
         spec = self.spec(recipe)
         key = run_key(spec)
         folder = run_folder(recipe.name, key)
@@ -183,6 +184,7 @@ class Experiment:
             "chosen_epoch": done.chosen_epoch,
             "seconds": float(done.log["seconds"].sum()),
             "n_parameters": n_parameters(model),
+            "diverged": done.diverged,
             "data": self.study.windows.meta.get("name", ""),
         }
         if hasattr(model, "eeg_share"):
@@ -197,9 +199,9 @@ class Experiment:
             checkpoint.parent.rmdir()
         return record
 
-    def _tuned(self, recipe: Recipe, progress: bool) -> RunRecord:
+    def _tuned(self, recipe: Recipe, **options) -> RunRecord:
         """The record of the setting that does best on validation, of those that the budget allows."""
-        records = [self.run(one, progress=progress) for one in self.variants(recipe)]
+        records = [self.run(one, **options) for one in self.variants(recipe)]
         chosen = [r.log.iloc[r.result["chosen_epoch"]] for r in records]
         scores = [(row["val_balanced_accuracy"], -row["val_loss"]) for row in chosen]
         return records[scores.index(max(scores))]

@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from ..config import Params
-from ..data.eeg_features import VIEWS as FEATURES
-from ..data.eeg_features import rescaled
 from ..data import load
 from ..data.cache import LAYOUT_VERSION
+from ..data.eeg_features import VIEWS as FEATURES
+from ..data.eeg_features import rescaled
 from ..data.files.fingerprint import settings_key
 from ..data.load import load_windows
 from ..data.normalise import Normaliser
 from ..data.splits.audit import audit, forbid_leaks
 from ..data.splits.protocols import Fold, protocol_folds
 from ..data.splits.split import Split, certify, make_split
+from ..data.twin.plan import plan_subject
 from ..data.types import Windows
 from ..models.frontend import band_covariances
 from ..training import Inputs
@@ -93,7 +94,7 @@ class Study:
             index,
             labels,
             params.protocol,
-            n_folds=max(params.scale.n_folds, 3),
+            n_folds=params.scale.dealt_folds,
             seed=self.seed,
             allow_leak=params.allow_leak,
         )
@@ -108,7 +109,10 @@ class Study:
         if self.params.protocol != "loso":
             return self.params.scale.n_folds
         if self.params.is_twin and "windows" not in self.__dict__:
-            return load.twin_settings(self.params, self.repeat).n_subjects
+            settings = load.twin_settings(self.params, self.repeat)
+            plans = (plan_subject(settings, subject) for subject in range(1, settings.n_subjects + 1))
+            # Some of MAHNOB-HCI's people have no trial with both EEG and video, so they have no window.
+            return sum(bool((plan.has_eeg & plan.has_video).any()) for plan in plans)
         return int(self.windows.index["subject"].nunique())
 
     def inputs(self, target: str, fold: int) -> Inputs:

@@ -14,7 +14,7 @@ import pandas as pd
 from ..data.constants import TARGETS
 from .metrics import METRICS
 from .paper import DATASETS, PROTOCOL_NAMES, PROTOCOLS, ROWS, VARIANTS, paper_accuracy
-from .statistics import holm, mean_interval, paired_test
+from .statistics import effect_size, holm, independent_repeats, mean_interval, paired_test
 
 if TYPE_CHECKING:
     from .collect import Design
@@ -24,8 +24,8 @@ ONE_VALUE = [*CELL, "method", "repeat", "fold", "metric"]
 RUN_COLUMNS = [*ONE_VALUE, "value", "n_train", "n_test", "profile", "data"]
 LONG_COLUMNS = [*CELL, "method", "metric", "mean", "sd", "n_runs", "n_expected"]
 LONG_COLUMNS += ["low", "high", "paper", "profile", "data"]
-PAIRED_COLUMNS = [*CELL, "reference", "method", "metric", "n", "mean", "sd", "low", "high", "dz", "t", "p"]
-PAIRED_COLUMNS += ["p_holm", "p_naive"]
+PAIRED_COLUMNS = [*CELL, "reference", "method", "metric", "n", "mean", "sd", "low", "high", "dz", "dz_low", "dz_high"]
+PAIRED_COLUMNS += ["t", "p", "p_holm", "p_naive", "p_repeats"]
 UNDEFINED = float("nan")
 
 
@@ -122,8 +122,10 @@ def paired(runs: pd.DataFrame, table: int, reference: str, metric: str = "accura
     -------
     DataFrame
         One row per data set, target, protocol and method: ``table, dataset, target, protocol, reference, method,
-        metric, n`` (shared runs), ``mean, sd, low, high`` of the difference in percentage points, ``dz``, ``t``,
-        ``p`` (Nadeau-Bengio), ``p_holm`` (over the methods of one target and protocol), ``p_naive``.
+        metric, n`` (shared runs), ``mean, sd, low, high`` of the difference in percentage points, ``dz`` with its
+        interval ``dz_low, dz_high``, ``t``, ``p`` (Nadeau-Bengio), ``p_holm`` (over the methods of one target and
+        protocol), ``p_naive``, and ``p_repeats`` (:func:`~.statistics.independent_repeats`), which is valid where
+        every repetition draws its own data, as on the twin, and nowhere else.
 
     Raises
     ------
@@ -145,7 +147,7 @@ def paired(runs: pd.DataFrame, table: int, reference: str, metric: str = "accura
         sizes = group["n_train"].mean(), group["n_test"].mean()
         family = pd.DataFrame(
             {**dict(zip(CELL, key, strict=True)), "reference": reference, "method": method, "metric": metric}
-            | paired_test(100 * (by_run[reference] - by_run[method]), *sizes)
+            | _compared(100 * (by_run[reference] - by_run[method]), *sizes)
             for method in ROWS[table]
             if method in by_run and method != reference
         )
@@ -154,6 +156,14 @@ def paired(runs: pd.DataFrame, table: int, reference: str, metric: str = "accura
     if not families:
         return pd.DataFrame(columns=PAIRED_COLUMNS)
     return pd.concat(families, ignore_index=True)[PAIRED_COLUMNS]
+
+
+def _compared(differences: pd.Series, n_train: float, n_test: float) -> dict[str, float]:
+    """All that `paired` says of differences, whose index holds the repetition and fold of each run."""
+    effect = effect_size(differences, n_train, n_test)
+    by_repeat = independent_repeats(differences, differences.index.get_level_values("repeat"))
+    more = {"dz_low": effect.low, "dz_high": effect.high, "p_repeats": by_repeat["p"]}
+    return paired_test(differences, n_train, n_test) | more
 
 
 def both_tables(designs: Sequence[Design], table: int) -> pd.DataFrame:
@@ -188,7 +198,8 @@ def ablation(long_tables: pd.DataFrame, dataset: str) -> pd.DataFrame:
     for name, (table, method) in VARIANTS.items():
         row = {}
         for cell in part[(part["table"] == table) & (part["method"] == method)].itertuples():
-            row[cell.target, PROTOCOL_NAMES[cell.protocol]] = f"{cell.mean:.1f} [{cell.low:.1f}, {cell.high:.1f}]"
+            interval = "" if np.isnan(cell.low) else f" [{cell.low:.1f}, {cell.high:.1f}]"
+            row[cell.target, PROTOCOL_NAMES[cell.protocol]] = f"{cell.mean:.1f}{interval}"
             row[cell.target, "paper"] = f"{cell.paper:.2f}"
         rows[name] = row
     frame = pd.DataFrame.from_dict(rows, orient="index")

@@ -35,12 +35,19 @@ class FitResult:
         Stopped by the user; the model then holds the best weights so far.
     n_resumed : int
         Epochs taken over from a checkpoint.
+    diverged : bool
+        The loss stopped being finite in the epoch after the log's last; the model holds the best weights before it.
     """
 
     log: pd.DataFrame
     chosen_epoch: int
     interrupted: bool = False
     n_resumed: int = 0
+    diverged: bool = False
+
+
+class NotFiniteError(ValueError):
+    """The loss of an epoch is not a finite number."""
 
 
 @contextlib.contextmanager
@@ -98,8 +105,9 @@ def fit(
 
     Raises
     ------
-    ValueError
-        The loss is not finite; the message names the epoch.
+    NotFiniteError
+        The loss is not finite and no earlier epoch can be chosen (in the first epoch, or when the last is to be kept);
+        the message names the epoch. Else the training ends there and says so.
     CheckpointError
         The checkpoint belongs to another training.
     """
@@ -110,7 +118,7 @@ def fit(
     if checkpoint is not None:
         file = CheckpointFile(checkpoint, identity(training, inputs, settings, seed, checkpoint.stem))
         state = file.read()
-    interrupted = False
+    interrupted = diverged = False
 
     with deterministic(seed):
         if state is not None:
@@ -132,9 +140,13 @@ def fit(
                 if training.best_weights is None:
                     raise
                 interrupted = True
+            except NotFiniteError:
+                if training.best_weights is None or settings.selection != "best_val":
+                    raise
+                diverged = True
     model.load_state_dict(training.best_weights)
     model.eval()
-    return FitResult(pd.DataFrame(training.history), training.best, interrupted, n_resumed)
+    return FitResult(pd.DataFrame(training.history), training.best, interrupted, n_resumed, diverged)
 
 
 def _is_over(training: Training, settings: TrainSettings) -> bool:
@@ -196,7 +208,7 @@ def _one_epoch(
         for name, part in (value.parts | after).items():
             sums[name] = sums.get(name, 0.0) + n * part
     if not np.isfinite(total):
-        raise ValueError(f"the loss is not finite in epoch {epoch}; lower learning_rate or look at the inputs")
+        raise NotFiniteError(f"the loss is not finite in epoch {epoch}; lower learning_rate or look at the inputs")
     row |= {"train_loss": total / seen, "train_accuracy": right / seen}
     row |= {f"val_{name}": value for name, value in evaluate(model, inputs, inputs.val).items()}
     row |= {name: value / seen for name, value in sums.items()}

@@ -103,7 +103,7 @@ def table_figure(long_table: pd.DataFrame, table: int, metric: str = "accuracy",
     figure, axes = plt.subplots(1, len(TARGETS), figsize=(8, 1.9 + 0.24 * len(ROWS[table])), sharey=True)
     for ax, target in zip(axes, TARGETS, strict=True):
         dot_plot(long_table, table, target, metric, dataset, ax, legend=False)
-        about = ax.get_title(loc="left").split("\n")[1]
+        about = ax.get_title(plt.rcParams["axes.titlelocation"]).split("\n")[1]
         ax.set_title(target)
     figure.suptitle(f"Table {table}: {TABLE_TITLES[table]}. {about}", fontsize=9.5)
     handles, names = axes[0].get_legend_handles_labels()
