@@ -71,7 +71,7 @@ PROFILES = {
     for p in (
         Profile("smoke", 6, 10, 2, 2, 2, 6, 2, 1, 100),
         Profile("quick", 22, 40, 3, 16, 16, 5, 3, 1, 600),
-        Profile("bench", 22, 40, 4, 20, 16, 6, 3, 8, 1000),
+        Profile("bench", 22, 40, 4, 20, 16, 6, 3, 5, 1000),
         Profile("paper", 22, 40, 15, 100, 100, 20, 3, 5, 4000, "reference", 3),
     )
 }

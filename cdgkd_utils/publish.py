@@ -98,8 +98,8 @@ def claims_as_markdown(claims: dict[str, dict[str, str]]) -> str:
         ),
         "",
         "Better, worse: paired comparisons significant at 5 % after Holm's correction, by a t test over the "
-        "repetitions' means (each repetition of the twin has people of its own); naive: what a t test over all runs would have "
-        "called better. Differences (mean, least to most) in expected accuracy.",
+        "repetitions' means (each repetition of the twin has people of its own); naive: what a t test over all runs "
+        "would have called better. Differences (mean, least to most) in expected accuracy.",
         "",
     ]
     return "\n".join(lines)
