@@ -41,7 +41,7 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)
 	$(BIN)/python -m cdgkd_utils run --profile $(PROFILE) --dataset $(DATASET) --data-root "$(DATA_ROOT)" \
 		--target $(TARGET) --seed $(SEED) --world $(WORLD) --extractor $(EXTRACTOR) --crop $(CROP) \
-		--family $(FAMILY) --protocol $(PROTOCOL) $(if $(ALLOW_LEAK),--allow-leak)
+		--family $(FAMILY) --protocol $(PROTOCOL) $(if $(filter 1,$(ALLOW_LEAK)),--allow-leak)
 
 test: $(READY)
 	$(BIN)/python -m pytest tests

@@ -63,8 +63,9 @@ def _say(text: str) -> None:
 
 def _plan(args: argparse.Namespace) -> None:
     from .experiments.cluster import n_cores
+    from .experiments.cost import measured_cost
     from .experiments.failures import failures
-    from .experiments.plan import STAGES, measured_cost
+    from .experiments.plan import STAGES
 
     plan = _read(args.config)
     cost, missing = measured_cost(plan), plan.missing()

@@ -19,6 +19,7 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.])/(?:home|root|tmp|work|Users|opt|var|usr|farm|mnt)/|[A-Z]:\\{1,2}(?:Users|Windows|Program)|site-packages"
 )
 MAX_NOTEBOOK_BYTES = 1_500_000
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a bar or a control; dead without the kernel that drew it
 
 
 class NotebookError(RuntimeError):
@@ -134,7 +135,7 @@ def store(only: str = "") -> Iterator[Path]:
 
 
 def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook without what a run leaves besides its outputs: timings, papermill's notes, widget state."""
+    """The notebook without what a run leaves besides its outputs: timings, papermill's notes, widgets."""
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -146,6 +147,8 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.metadata.get("tags") == []:
             del cell.metadata["tags"]
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         cell.id = f"cell-{number:02d}"
     return notebook
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cdgkd_utils.config import Params
+from cdgkd_utils.config import PROFILES, Params
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.experiments import grid, runs
 from cdgkd_utils.experiments.engine import forget_data

@@ -75,6 +75,14 @@ def test_cleaned_keeps_tags_sources_and_outputs_and_nothing_of_the_run():
     assert nbformat.writes(cleaned(executed())) == text and nbformat.writes(cleaned(after)) == text
 
 
+def test_cleaned_drops_dead_widgets_and_keeps_the_other_outputs():
+    notebook = executed()
+    before = [dict(output) for output in notebook.cells[2].outputs]
+    bar = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "  0%|          | 0/16"}
+    notebook.cells[2].outputs.insert(0, new_output("display_data", bar))
+    assert [dict(output) for output in cleaned(notebook).cells[2].outputs] == before
+
+
 def test_a_clean_notebook_has_no_faults():
     assert faults(cleaned(executed())) == []
     picture = new_output("display_data", {"image/png": "/home/is/base64/here", "text/plain": "<Figure>"})

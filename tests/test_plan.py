@@ -12,7 +12,8 @@ from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.experiments import plan as planning
 from cdgkd_utils.experiments import runs, study
 from cdgkd_utils.experiments.configs import ConfigError, read_config
-from cdgkd_utils.experiments.plan import Plan, measured_cost, plan_config, plan_study
+from cdgkd_utils.experiments.cost import measured_cost
+from cdgkd_utils.experiments.plan import Plan, plan_config, plan_study
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, table_recipes
 from cdgkd_utils.experiments.runs import Experiment, run_key
 from cdgkd_utils.experiments.study import Study, windows_key

@@ -56,7 +56,9 @@ def connected(on: str = "", n_workers: int | None = None) -> Iterator[Client]:
         "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
     }
     # No memory limit of dask's own: it would pause or kill a run at a share of this machine that suits nobody.
-    options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None, "silence_logs": "CRITICAL"}
+    options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": "CRITICAL"}
+    # No dashboard; its port would be taken by another grid on this machine.
+    options |= {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
     with dask.config.set(settings), LocalCluster(n_workers=n_workers or n_cores(), **options) as cluster:
         try:
             with Client(cluster, set_as_default=False) as client:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -48,7 +49,9 @@ def run_missing(
         return outcomes
     if not on:
         prepare_here(runs)
-    with tqdm(total=len(runs), desc="runs", unit="run", disable=not progress, smoothing=0.05) as bar:
+    n_jobs = min(n_jobs or n_cores(), len(runs))
+    here = not on and n_jobs == 1
+    with contextlib.nullcontext() if here else connected(on, n_jobs) as client, _bar(len(runs), progress) as bar:
 
         def ended(outcome: Outcome) -> None:
             outcomes.append(outcome)
@@ -56,16 +59,18 @@ def run_missing(
             if outcome.error:
                 bar.set_postfix(failed=sum(bool(one.error) for one in outcomes))
 
-        n_jobs = min(n_jobs or n_cores(), len(runs))
-        if not on and n_jobs == 1:
+        if client is None:
             _run_here(runs, ended)
         else:
-            with connected(on, n_jobs) as client:
-                run_plan(client, runs, ended, prepared=not on)
+            run_plan(client, runs, ended, prepared=not on)
     return outcomes
 
 
-def _run_here(runs: Sequence[PlannedRun], ended) -> None:
+def _bar(total: int, progress: bool) -> tqdm:
+    return tqdm(total=total, desc="runs", unit="run", disable=not progress, smoothing=0.05)
+
+
+def _run_here(runs: Sequence[PlannedRun], ended: Callable[[Outcome], None]) -> None:
     done: dict[str, Outcome] = {}
     try:
         for run in runs:

@@ -173,9 +173,8 @@ class Experiment:
         loss = build_loss(recipe, guides, model, inputs, settings, own, self.study.params.model_family)
         label = f"{recipe.name} ({self.target}, fold {self.fold})" if progress else None
         checkpoint = home() / "unfinished" / f"{folder.name}.pt"
-        done = fit(
-            *(model, inputs, loss, settings), seed=order, on_epoch=on_epoch, progress=label, checkpoint=checkpoint
-        )
+        options = {"on_epoch": on_epoch, "progress": label, "checkpoint": checkpoint}
+        done = fit(model, inputs, loss, settings, seed=order, **options)
         if done.interrupted:
             raise KeyboardInterrupt(f"training of {recipe.name} was interrupted; nothing was stored")
         model = model.deployed if recipe.deployed else model
@@ -195,8 +194,8 @@ class Experiment:
         record = RunRecord(spec, done.log, output.logits.numpy(), kept, result, folder)
         store_run(record, model, self._identity())
         discard(checkpoint)
-        with contextlib.suppress(OSError):  # others may be unfinished
-            checkpoint.parent.rmdir()
+        with contextlib.suppress(OSError):
+            checkpoint.parent.rmdir()  # unless others are unfinished
         return record
 
     def _tuned(self, recipe: Recipe, **options) -> RunRecord:
