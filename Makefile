@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_MMAP_THRESHOLD_ ?= 1000000000
 export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 
-.PHONY: run test lab notebooks lint help
+.PHONY: run test lab notebooks lint stages help
 
 help:
 	@echo "make run        all notebooks by papermill into build/notebooks, then both tables"
@@ -52,6 +52,10 @@ lab: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python -m cdgkd_utils store
+
+# After raising a version in cdgkd_utils/experiments/stages.py: record the sources it stands for.
+stages: $(READY)
+	$(BIN)/python tests/test_stage_versions.py
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

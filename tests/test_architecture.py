@@ -14,7 +14,7 @@ import cdgkd_utils
 PACKAGE = Path(cdgkd_utils.__file__).parent
 # A room imports from rooms to its left or from itself.
 ROOMS = ("", "config", "data", "models", "methods", "training", "experiments", "results", "viz", "outside")
-OUTSIDE = ("notebooks", "cli", "publish", "__main__")
+OUTSIDE = ("notebooks", "cli", "cli_grid", "collecting", "publish", "__main__")
 WITHOUT_TORCH = ("results", "viz")
 NOT_FOR_RESULTS = ("torch", "models", "methods", "training", "experiments")
 MAX_LINES = 280

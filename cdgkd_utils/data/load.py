@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import Params, home
-from .cache import Build, prepared
+from .cache import LAYOUT_VERSION, Build, prepared
 from .deap import raw as deap_raw
 from .deap import reader as deap
 from .deap.raw import RawTree, open_raw_tree
@@ -21,7 +21,7 @@ from .deap.reader import DeapTree, open_tree
 from .errors import DataError
 from .extractors import extractor as open_extractor
 from .extractors.mediapipe_faces import engine_version
-from .files.fingerprint import files_digest
+from .files.fingerprint import files_digest, settings_key
 from .files.mark import TRUTH_FILE
 from .mahnob import reader as mahnob
 from .mahnob.reader import MahnobTree, open_mahnob
@@ -95,26 +95,48 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
         A file of the data set is missing, damaged or contradicts another. Nothing is stored then.
     """
     n_jobs = n_jobs or joblib.cpu_count()
-    extractor, crop = params.extractor, params.crop
     if params.is_twin:
         settings = twin_settings(params, repeat)
-        key = {"dataset": "twin", "settings": asdict(settings), "code": _code(TWIN_SOURCES), **_seeing(extractor)}
         subjects = range(1, settings.n_subjects + 1)
-        parts = {f"s{subject:02d}": partial(prepare_subject, settings, subject, extractor) for subject in subjects}
-        return prepared(key, parts, home(), n_jobs=n_jobs, description="twin")
+        make = partial(prepare_subject, settings)
+        parts = {f"s{subject:02d}": partial(make, subject, params.extractor) for subject in subjects}
+        return prepared(_key_settings(params, repeat), parts, home(), n_jobs=n_jobs, description="twin")
     tree = check_root(params)
-    choices = {"n_windows": params.scale.n_windows, "extractor": extractor, "baseline": "none", "crop": crop}
-    fingerprint = _fingerprint(tree)
-    code = _code(SOURCES[params.dataset])
-    key = {"dataset": params.dataset, "fingerprint": fingerprint, "settings": choices, "code": code}
+    key, choices = _key_settings(params, repeat, tree), _choices(params)
     return prepared(
-        key | _seeing(extractor, crop),
+        key,
         tree_parts(tree, **choices),
         home(),
-        finish=partial(tree_meta, tree, choices, fingerprint),
+        finish=partial(tree_meta, tree, choices, key["fingerprint"]),
         n_jobs=n_jobs,
         description=f"reading {tree.name}",
     )
+
+
+def windows_key(params: Params, repeat: int = 0) -> str:
+    """Key that the prepared windows of these parameters have, or will have, without preparing them.
+
+    Raises
+    ------
+    DataError
+        As :func:`check_root`.
+    """
+    return settings_key({"layout": LAYOUT_VERSION, **_key_settings(params, repeat)})
+
+
+def _choices(params: Params) -> dict[str, object]:
+    n_windows, crop = params.scale.n_windows, params.crop
+    return {"n_windows": n_windows, "extractor": params.extractor, "baseline": "none", "crop": crop}
+
+
+def _key_settings(params: Params, repeat: int, tree: Tree | None = None) -> dict[str, object]:
+    """All that decides the windows."""
+    if params.is_twin:
+        settings, code = asdict(twin_settings(params, repeat)), _code(TWIN_SOURCES)
+        return {"dataset": "twin", "settings": settings, "code": code, **_seeing(params.extractor)}
+    settings = {"fingerprint": _fingerprint(tree or check_root(params)), "settings": _choices(params)}
+    code = _code(SOURCES[params.dataset])
+    return {"dataset": params.dataset, **settings, "code": code, **_seeing(params.extractor, params.crop)}
 
 
 def check_root(params: Params) -> Tree:

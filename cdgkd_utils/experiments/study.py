@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from ..config import Params
-from ..data import load
-from ..data.cache import LAYOUT_VERSION
 from ..data.eeg_features import VIEWS as FEATURES
 from ..data.eeg_features import rescaled
-from ..data.files.fingerprint import settings_key
-from ..data.load import load_windows
+from ..data.load import load_windows, twin_settings, windows_key
 from ..data.normalise import Normaliser
 from ..data.splits.audit import audit, forbid_leaks
 from ..data.splits.protocols import Fold, protocol_folds
@@ -109,7 +106,7 @@ class Study:
         if self.params.protocol != "loso":
             return self.params.scale.n_folds
         if self.params.is_twin and "windows" not in self.__dict__:
-            settings = load.twin_settings(self.params, self.repeat)
+            settings = twin_settings(self.params, self.repeat)
             plans = (plan_subject(settings, subject) for subject in range(1, settings.n_subjects + 1))
             # Some of MAHNOB-HCI's people have no trial with both EEG and video, so they have no window.
             return sum(bool((plan.has_eeg & plan.has_video).any()) for plan in plans)
@@ -173,24 +170,3 @@ class Views(Mapping[str, Tensor]):
         mean = values[self._train].mean(dim=0)
         sd = values[self._train].std(dim=0)
         return (values - mean) / sd.clamp(min=1e-6)
-
-
-def windows_key(params: Params, repeat: int = 0) -> str:
-    """Key that the prepared windows of these parameters have, or will have, without preparing them."""
-    if params.is_twin:
-        settings = {
-            "dataset": "twin",
-            "settings": asdict(load.twin_settings(params, repeat)),
-            "code": load._code(load.TWIN_SOURCES),
-            **load._seeing(params.extractor),
-        }
-    else:
-        choices = {"n_windows": params.scale.n_windows, "extractor": params.extractor, "baseline": "none"}
-        settings = {
-            "dataset": params.dataset,
-            "fingerprint": load._fingerprint(load.check_root(params)),
-            "settings": choices | {"crop": params.crop},
-            "code": load._code(load.SOURCES[params.dataset]),
-            **load._seeing(params.extractor, params.crop),
-        }
-    return settings_key({"layout": LAYOUT_VERSION, **settings})
