@@ -7,6 +7,8 @@ import os
 import pkgutil
 import shutil
 import signal
+import tempfile
+import warnings
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -547,3 +549,20 @@ def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
     run(CASES["ce"])
     with pytest.raises(TypeError):
         run(CASES["ce"], tmp_path / "run.pt")
+
+
+def test_a_folder_that_another_process_removes_is_made_again(tmp_path, monkeypatch):
+    file = checkpoint.CheckpointFile(tmp_path / "unfinished" / "run.pt", {"seed": 0})
+    make, removed = tempfile.mkstemp, []
+
+    def remove_once(*args, **options):
+        if not removed:
+            removed.append(True)
+            file.path.parent.rmdir()
+        return make(*args, **options)
+
+    monkeypatch.setattr("cdgkd_utils.training.checkpoint.tempfile.mkstemp", remove_once)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        file.write({"epoch": 3})
+    assert removed and [path.name for path in file.path.parent.iterdir()] == ["run.pt"]

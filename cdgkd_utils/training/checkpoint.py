@@ -24,6 +24,7 @@ from .inputs import Inputs
 from .settings import TrainSettings
 
 FORMAT = 1  # raise when the content of the file changes
+N_ATTEMPTS = 5  # at making the folder of a checkpoint
 WRITE_SHARE = 0.05  # of a training's time, at most, goes into writing checkpoints
 
 
@@ -200,8 +201,7 @@ class CheckpointFile:
         buffer = io.BytesIO()
         torch.save(content, buffer)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=_prefix(self.path), dir=self.path.parent)
+            handle, temporary = self._temporary_file()
             try:
                 with open(handle, "wb") as file:
                     file.write(buffer.getbuffer())
@@ -216,6 +216,15 @@ class CheckpointFile:
                 stacklevel=3,
             )
         self._writing += time.perf_counter() - start
+
+    def _temporary_file(self) -> tuple[int, str]:
+        """Beside the checkpoint; another process may remove the folder in the moment that it is empty."""
+        for _ in range(N_ATTEMPTS - 1):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                return tempfile.mkstemp(prefix=_prefix(self.path), dir=self.path.parent)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.mkstemp(prefix=_prefix(self.path), dir=self.path.parent)
 
 
 def _prefix(path: Path) -> str:
