@@ -39,8 +39,8 @@ class Claim:
 
 
 _STOPPED = (
-    "the student is stopped on validation, before it learns its training labels by heart; that is what a guide's soft "
-    "labels would have spared it, as the row 'CE, last epoch' shows"
+    "what stopping on validation gives or takes is as large as what a guide adds: compare the rows 'CE' and "
+    "'CE, last epoch'"
 )
 _MEMORY = "the guides learned the training labels by heart, so what they add to a label is mostly noise"
 CLAIMS = (
@@ -83,7 +83,7 @@ CLAIMS = (
         1,
         "cdgkd",
         ("dense",),
-        "with early stopping there is little overfitting to a guide left that dropping could prevent",
+        "a student stopped on validation has little time to overfit to a guide, which dropping would prevent",
     ),
     Claim(
         "The adaptive weight beats a constant one",
