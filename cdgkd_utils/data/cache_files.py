@@ -19,7 +19,7 @@ from .half import half_eeg, half_video
 from .types import Windows
 
 _BLOCK = 1 << 20  # bytes: what is summed and written is still in the processor's cache
-_WINDOWS = 32  # rounded at a time, for the same reason
+_WINDOWS = 64  # rounded at a time, for the same reason
 ARRAYS = {
     "eeg": (np.dtype(np.float16), (len(CHANNELS), WINDOW_SAMPLES)),
     "video": (np.dtype(np.float16), (N_FRAMES, N_VIDEO_FEATURES)),
@@ -79,8 +79,9 @@ def store(windows: Windows, folder: Path, meta: Mapping[str, object]) -> None:
     for name, array in given.items():
         with _array_file(folder, name, len(array), sums) as file:
             for first in range(0, len(array), _WINDOWS):
-                rows = slice(first, first + _WINDOWS)
-                block = _ROUNDING[name](array[rows], windows.index.iloc[rows]) if name in _ROUNDING else array[rows]
+                block = array[first : first + _WINDOWS]
+                if name in _ROUNDING:
+                    block = _ROUNDING[name](block, windows.index, first)
                 file.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
     write_tables(folder, windows.index, windows.truth)
     write_meta(folder, meta, sums)
