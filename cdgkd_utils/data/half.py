@@ -48,8 +48,8 @@ def half_eeg(eeg: np.ndarray, index: pd.DataFrame, first: int = 0) -> np.ndarray
     if not _fits(low.min(), high.max()):
         window, chan, sample = np.argwhere(~np.isfinite(half))[0]
         raise DataError(
-            f"eeg: {eeg[window, chan, sample]:g} µV in channel {CHANNELS[chan]} of {_named(index, first + window)}; "
-            f"expected magnitudes up to {LARGEST:,} µV. Give µV without offset, filtered to 4-45 Hz, or leave the trial out"
+            f"eeg: {eeg[window, chan, sample]:g} µV in channel {CHANNELS[chan]} of "
+            f"{_named(index, first + window)}; expected magnitudes up to {LARGEST:,} µV. Give µV without offset, filtered to 4-45 Hz, or leave the trial out"
         )
     if eeg.dtype == np.float16:
         return half
@@ -64,8 +64,8 @@ def half_eeg(eeg: np.ndarray, index: pd.DataFrame, first: int = 0) -> np.ndarray
         if lost.any():
             chan = int(np.argmax(lost))
             raise DataError(
-                f"eeg: channel {CHANNELS[chan]} of {_named(index, first + window)} is {spread[chan]:.3g} µV of signal "
-                f"on an offset of {exact[chan].mean():.5g} µV; filter to 4-45 Hz, which removes offsets, or leave it out"
+                f"eeg: channel {CHANNELS[chan]} of {_named(index, first + window)} is {spread[chan]:.3g} µV of "
+                f"signal on an offset of {exact[chan].mean():.5g} µV; filter to 4-45 Hz, which removes offsets, or leave it out"
             )
     return half
 
