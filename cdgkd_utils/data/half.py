@@ -49,7 +49,8 @@ def half_eeg(eeg: np.ndarray, index: pd.DataFrame, first: int = 0) -> np.ndarray
         window, chan, sample = np.argwhere(~np.isfinite(half))[0]
         raise DataError(
             f"eeg: {eeg[window, chan, sample]:g} µV in channel {CHANNELS[chan]} of "
-            f"{_named(index, first + window)}; expected magnitudes up to {LARGEST:,} µV. Give µV without offset, filtered to 4-45 Hz, or leave the trial out"
+            f"{_named(index, first + window)}; expected magnitudes up to {LARGEST:,} µV. "
+            "Give µV without offset, filtered to 4-45 Hz, or leave the trial out"
         )
     if eeg.dtype == np.float16:
         return half
@@ -65,7 +66,8 @@ def half_eeg(eeg: np.ndarray, index: pd.DataFrame, first: int = 0) -> np.ndarray
             chan = int(np.argmax(lost))
             raise DataError(
                 f"eeg: channel {CHANNELS[chan]} of {_named(index, first + window)} is {spread[chan]:.3g} µV of "
-                f"signal on an offset of {exact[chan].mean():.5g} µV; filter to 4-45 Hz, which removes offsets, or leave it out"
+                f"signal on an offset of {exact[chan].mean():.5g} µV; "
+                "filter to 4-45 Hz, which removes offsets, or leave it out"
             )
     return half
 
