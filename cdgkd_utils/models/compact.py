@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.constants import BANDS, CHANNELS, N_VIDEO_FEATURES
+from .frontend import filter_log_power
 from .output import N_CLASSES, ModelOutput
 
 
@@ -42,10 +43,7 @@ class EEGEncoder(nn.Module):
         map : Tensor, shape (n_windows, 4, n_filters)
             Log power per band and filter.
         """
-        # wᵀ C w is the inner product of C with w wᵀ: one matrix product for all filters, bands and windows.
-        outer = (self.filters[:, :, None] * self.filters[:, None, :]).flatten(1)
-        power = eeg.flatten(2) @ outer.T
-        log_power = torch.log(power + 1e-6)
+        log_power = filter_log_power(eeg, self.filters)
         return self.project(self.dropout(self.norm(log_power.flatten(1)))), log_power
 
 

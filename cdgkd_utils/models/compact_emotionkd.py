@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..data.constants import BANDS, CHANNELS, N_FRAMES, N_VIDEO_FEATURES
 from .compact import FusionNet
+from .frontend import filter_log_power
 from .output import N_CLASSES, ModelOutput
 
 
@@ -96,9 +97,7 @@ class CompactEmotionKDTeacher(nn.Module):
 
         A missing frame's tokens are 0 on both levels, hence 0 in the fused feature whatever the gates say.
         """
-        # wᵀ C w as one matrix product, as in the compact EEG encoder.
-        outer = (self.filters[:, :, None] * self.filters[:, None, :]).flatten(1)
-        log_power = torch.log(eeg.flatten(2) @ outer.T + 1e-6)
+        log_power = filter_log_power(eeg, self.filters)
         eeg_1 = self.eeg_tokens(self.dropout(self.norm(log_power.flatten(1)).view_as(log_power)))
         video_1 = self.dropout(self.video_tokens(video))
         mask = frame_mask.unsqueeze(2)

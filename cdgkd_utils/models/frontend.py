@@ -1,4 +1,4 @@
-"""The frozen front end of the compact EEG encoder: covariances of band-passed EEG."""
+"""The front end of the compact EEG encoders: covariances of band-passed EEG, and the power of filters on them."""
 
 from __future__ import annotations
 
@@ -39,3 +39,21 @@ def band_covariances(eeg: np.ndarray, sfreq: float = SFREQ, chunk: int = 256) ->
             # Each rfft bin stands for itself and its mirror image, hence the factor 2.
             covariances[start : start + chunk, b] = 2 / n_times**2 * part @ part.transpose(1, 2)
     return covariances
+
+
+def filter_log_power(covariances: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Log power of spatial filters in each band: ln(wᵀ C w + 1e-6).
+
+    Parameters
+    ----------
+    covariances : Tensor, shape (n_windows, 4, n_chans, n_chans)
+        As :func:`band_covariances` gives them.
+    filters : Tensor, shape (n_filters, n_chans)
+
+    Returns
+    -------
+    Tensor, shape (n_windows, 4, n_filters)
+    """
+    # wᵀ C w is the inner product of C with w wᵀ: one matrix product for all filters, bands and windows.
+    outer = (filters[:, :, None] * filters[:, None, :]).flatten(1)
+    return torch.log(covariances.flatten(2) @ outer.T + 1e-6)
