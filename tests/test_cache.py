@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import pandas as pd
 import pytest
 
 from cdgkd_utils.config import Params
-from cdgkd_utils.data import cache, load
+from cdgkd_utils.data import cache, cache_files, load
 from cdgkd_utils.data.cache import prepared
+from cdgkd_utils.data.checksums import Damaged, checksum
 from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.types import Windows
 
@@ -236,6 +238,104 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def pieces(meta):
+    """(bytes, CRC-32) of the pieces of each array, from the text of a ``meta.json``."""
+    files = json.loads(meta)["files"]
+    return {name: files[name] for name in ("eeg.npy", "video.npy", "mask.npy")}
+
+
+@pytest.mark.parametrize("kernel", ["whole", "in bits", "not at all", "gives up"])
+def test_joined_pieces_have_the_checksums_of_their_bytes_however_they_were_copied(tmp_path, monkeypatch, kernel):
+    real, calls = getattr(os, "copy_file_range", None), []
+
+    def in_bits(source, target, count, place):
+        calls.append(count)
+        if kernel == "gives up" and len(calls) % 3 == 0:
+            raise OSError("not between these file systems")
+        return real(source, target, min(count, 5000), place)
+
+    if real is None and kernel != "not at all":
+        pytest.skip("os.copy_file_range is missing here")
+    if kernel == "not at all":
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    elif kernel != "whole":
+        monkeypatch.setattr(os, "copy_file_range", in_bits)
+    found = prepared(SETTINGS, logged_parts(tmp_path / "log"), tmp_path)
+    assert_same(found, joined([make_windows(n=number, seed=number) for number in (1, 2, 3, 4)]))
+    folder = tmp_path / "prepared" / found.meta["key"]
+    for name, segments in pieces((folder / "meta.json").read_bytes()).items():
+        content, place = (folder / name).read_bytes(), 0
+        assert len(segments) == 5  # a header and four subjects
+        for length, crc in segments:
+            assert f"{zlib.crc32(content[place : place + length]):08x}" == crc
+            place += length
+        assert place == len(content)
+    assert bool(calls) == (kernel in ("in bits", "gives up"))
+
+
+def test_each_changed_byte_of_joined_arrays_is_seen(tmp_path):
+    key = prepared(SETTINGS, logged_parts(tmp_path / "log"), tmp_path).meta["key"]
+    folder = tmp_path / "prepared" / key
+    whole = contents(folder)
+    for name in ("eeg.npy", "video.npy", "mask.npy"):
+        ends = np.cumsum([length for length, _ in pieces(whole["meta.json"])[name]])
+        for place in {0, *(ends - 1).tolist(), *ends[:-1].tolist(), len(whole[name]) // 2}:
+            changed = bytearray(whole[name])
+            changed[place] ^= 1
+            (folder / name).write_bytes(changed)
+            with pytest.raises(Damaged, match=rf"{name} is not what was stored"):
+                cache_files.load(folder, key)
+        for changed in (whole[name][:-1], whole[name] + b"x"):
+            (folder / name).write_bytes(changed)
+            with pytest.raises(Damaged, match=rf"{name} is not what was stored"):
+                cache_files.load(folder, key)
+        (folder / name).write_bytes(whole[name])
+    cache_files.load(folder, key)
+
+
+def test_preparations_with_one_checksum_for_each_file_are_read_and_joined_as_well(tmp_path):
+    """As they were stored before checksums came in pieces."""
+
+    def in_the_old_way(folder):
+        meta = json.loads((folder / "meta.json").read_text())
+        meta["files"] = {name: checksum(folder / name) for name in meta["files"]}
+        (folder / "meta.json").write_text(json.dumps(meta))
+
+    log, undisturbed = tmp_path / "log", tmp_path / "undisturbed"
+    expected = prepared(SETTINGS, logged_parts(tmp_path / "other"), undisturbed)
+    key = expected.meta["key"]
+    with pytest.raises(OSError):
+        prepared(SETTINGS, logged_parts(log, s04=OSError("disk full")), tmp_path)
+    for number in (1, 2, 3):
+        in_the_old_way(tmp_path / f"prepared/{key}.parts/s{number:02d}")
+    assert_same(prepared(SETTINGS, logged_parts(log), tmp_path), expected)
+    assert len(log.read_text().split()) == 4
+    folder = tmp_path / "prepared" / key
+    assert contents(folder) == contents(undisturbed / "prepared" / key)
+    in_the_old_way(folder)
+    assert_same(cache_files.load(folder, key), expected)
+    (folder / "eeg.npy").write_bytes((folder / "eeg.npy").read_bytes()[:-2] + b"ab")
+    with pytest.raises(Damaged, match=r"eeg\.npy is not what was stored"):
+        cache_files.load(folder, key)
+
+
+def test_a_part_that_loses_its_end_before_it_is_joined_is_noticed(tmp_path, monkeypatch):
+    real = cache.join_arrays
+
+    def shortened(parts, lengths, folder):
+        with open(parts[1] / "eeg.npy", "r+b") as file:
+            file.truncate((parts[1] / "eeg.npy").stat().st_size - 100)
+        return real(parts, lengths, folder)
+
+    monkeypatch.setattr(cache, "join_arrays", shortened)
+    with pytest.raises(Damaged, match=r"s02/eeg\.npy is not as long as it was stored"):
+        prepared(SETTINGS, logged_parts(tmp_path / "log"), tmp_path)
+    monkeypatch.setattr(cache, "join_arrays", real)
+    with pytest.warns(UserWarning, match="s02"):
+        found = prepared(SETTINGS, logged_parts(tmp_path / "log"), tmp_path)
+    assert_same(found, joined([make_windows(n=number, seed=number) for number in (1, 2, 3, 4)]))
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_parts_are_joined_in_order_to_the_bytes_of_one_piece(tmp_path, n_jobs):
     parts = logged_parts(tmp_path / "log")
@@ -245,7 +345,8 @@ def test_parts_are_joined_in_order_to_the_bytes_of_one_piece(tmp_path, n_jobs):
     other = prepared(SETTINGS, lambda: whole, tmp_path / "whole")
     key = found.meta["key"]
     assert folders(tmp_path / "parts") == [key] and other.meta == found.meta
-    assert contents(tmp_path / "parts/prepared" / key) == contents(tmp_path / "whole/prepared" / key)
+    by_parts, in_one = contents(tmp_path / "parts/prepared" / key), contents(tmp_path / "whole/prepared" / key)
+    assert pieces(by_parts.pop("meta.json")) != pieces(in_one.pop("meta.json")) and by_parts == in_one
     assert sorted((tmp_path / "log").read_text().split()) == ["1", "2", "3", "4"]
 
 

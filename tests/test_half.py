@@ -9,7 +9,7 @@ import torch
 
 from cdgkd_utils.data.cache import prepared
 from cdgkd_utils.data.errors import DataError
-from cdgkd_utils.data.half import half_eeg, half_video
+from cdgkd_utils.data.half import half_eeg, half_video, rounded
 from cdgkd_utils.data.normalise import Normaliser
 from cdgkd_utils.data.twin.generator import TwinSettings, prepare_subject
 from cdgkd_utils.data.types import Windows
@@ -48,6 +48,56 @@ def test_each_sample_is_within_a_2048th_of_itself_and_windows_correlate():
     features = half_video(windows.video, windows.index).astype(np.float64)
     assert (np.abs(features - windows.video) <= np.maximum(UNIT * np.abs(windows.video), 2.0**-25)).all()
     np.testing.assert_array_equal(half_eeg(half, windows.index), half)  # again: nothing more is lost
+
+
+def test_rounding_is_numpys_at_every_float16_its_neighbours_and_every_tie():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    exact = halves[np.isfinite(halves)].astype(np.float64)
+    up = np.unique(exact)
+    ties = (up[1:] + up[:-1]) / 2
+    edges = np.array([65519.996, 65520, -65520, 1e9, -1e30, np.inf, -np.inf, 1e-40, -1e-40, 2.0**-25, 3 * 2.0**-25])
+    base = np.concatenate([exact, ties, edges]).astype(np.float32)
+    numbers = np.concatenate([base, np.nextafter(base, np.float32(np.inf)), np.nextafter(base, np.float32(-np.inf))])
+    # Few special numbers among many others take the way by integers, many of them the other: both must agree.
+    loud = numbers[np.abs(numbers) > 1e-4]
+    for given in (numbers, loud, np.append(loud, [0, -0.0, 1e-6, np.inf]).astype(np.float32), np.zeros(9, np.float32)):
+        with np.errstate(over="ignore"):
+            expected = given.astype(np.float16)
+        np.testing.assert_array_equal(rounded(given).view(np.uint16), expected.view(np.uint16))
+    assert np.isnan(rounded(np.append(loud, np.float32(np.nan)))[-1])
+    assert (np.count_nonzero(np.abs(loud) >= 65520), np.count_nonzero(np.abs(numbers) < 6.1e-5)) > (0, len(numbers) / 8)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1.0, 1e3])
+def test_rounding_of_random_bits_is_numpys(scale):
+    numbers = (np.random.default_rng(0).standard_cauchy((3, 50, 200)) * scale).astype(np.float32)
+    with np.errstate(over="ignore"):
+        expected = numbers.astype(np.float16)
+    np.testing.assert_array_equal(rounded(numbers), expected)
+    apart = numbers.transpose(2, 0, 1)[::2]
+    np.testing.assert_array_equal(rounded(apart), expected.transpose(2, 0, 1)[::2])
+
+
+def test_few_windows_need_the_exact_sums_and_none_that_loses_digits_escapes():
+    """The quick test of an offset, against the definition, around the border where digits begin to be lost."""
+    rng = np.random.default_rng(1)
+    refused = []
+    for share in 10 ** rng.uniform(0, 1, 200):  # offset over spread
+        signal = rng.normal(size=512)
+        signal = (signal - signal.mean()) / signal.std()
+        eeg = np.tile(30 * signal, (1, 28, 1)).astype(np.float32)
+        eeg[0, 5] = (1300 / share * signal + 1300).astype(np.float32)
+        exact = eeg[0, 5].astype(np.float64)
+        noise = (rounded(eeg[0, 5]).astype(np.float64) - exact).std()
+        if abs(noise / exact.std() - 1e-3) < 2e-5:
+            continue
+        refused.append(noise > 1e-3 * exact.std())
+        if refused[-1]:
+            with pytest.raises(DataError, match="on an offset of 1300"):
+                half_eeg(eeg, index_of(1))
+        else:
+            half_eeg(eeg, index_of(1))
+    assert 40 < sum(refused) < 160
 
 
 def test_on_the_twin_rounding_is_71_db_below_the_signal_and_a_hundredth_of_a_standard_deviation_of_a_feature():

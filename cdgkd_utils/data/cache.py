@@ -14,7 +14,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from .cache_files import Damaged, join_arrays, load, store, write_meta, write_tables
+from .cache_files import join_arrays, load, store, write_meta, write_tables
+from .checksums import Damaged
 from .errors import DataError
 from .files.fingerprint import settings_key
 from .record import preprocessing

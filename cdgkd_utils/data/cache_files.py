@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
-import shutil
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
+from .checksums import Damaged, Segments, SummedFile, after_header, checksum, is_intact
 from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, WINDOW_SAMPLES
 from .half import half_eeg, half_video
 from .types import Windows
 
-_BLOCK = 1 << 20  # bytes: what is summed and written is still in the processor's cache
-_WINDOWS = 64  # rounded at a time, for the same reason
+_WINDOWS = 16  # rounded at a time: what is written is still in the processor's cache
 ARRAYS = {
     "eeg": (np.dtype(np.float16), (len(CHANNELS), WINDOW_SAMPLES)),
     "video": (np.dtype(np.float16), (N_FRAMES, N_VIDEO_FEATURES)),
     "mask": (np.dtype(np.bool_), (N_FRAMES,)),
 }
 _ROUNDING = {"eeg": half_eeg, "video": half_video}
-
-
-@functools.cache
-def _checksum(path: str, size: int, mtime_ns: int) -> str:
-    total = 0
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            total = zlib.crc32(block, total)
-    return f"{total:08x}"
-
-
-def checksum(path: Path) -> str:
-    """CRC-32 of a file's bytes: against accidents, at a fifth of the time of a cryptographic digest.
-
-    A file whose size and modification time stay the same is read once per process: a study opens
-    the same gigabytes once per repetition.
-    """
-    stat = path.stat()
-    return _checksum(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-
-
-class Damaged(Exception):
-    """A stored preparation is not what was written; the text says which file."""
 
 
 def store(windows: Windows, folder: Path, meta: Mapping[str, object]) -> None:
@@ -75,7 +48,7 @@ def store(windows: Windows, folder: Path, meta: Mapping[str, object]) -> None:
         if array.dtype not in admitted or array.shape != (len(windows), *tail):
             expected = f"{' or '.join(map(str, admitted))} {(len(windows), *tail)}"
             raise ValueError(f"prepared windows: {name} is {array.dtype} {array.shape}, expected {expected}")
-    sums = {}
+    sums: dict[str, Segments] = {}
     for name, array in given.items():
         with _array_file(folder, name, len(array), sums) as file:
             for first in range(0, len(array), _WINDOWS):
@@ -87,7 +60,7 @@ def store(windows: Windows, folder: Path, meta: Mapping[str, object]) -> None:
     write_meta(folder, meta, sums)
 
 
-def join_arrays(parts: Sequence[Path], lengths: Sequence[int], folder: Path) -> dict[str, str]:
+def join_arrays(parts: Sequence[Path], lengths: Sequence[int], folder: Path) -> dict[str, Segments]:
     """Write the arrays of several stored parts one after another, byte by byte: none of them enters memory.
 
     Parameters
@@ -101,43 +74,39 @@ def join_arrays(parts: Sequence[Path], lengths: Sequence[int], folder: Path) -> 
 
     Returns
     -------
-    dict of str to str
-        Their checksums by file name, for :func:`write_meta`.
+    dict of str to list
+        Their checksums by file name, for :func:`write_meta`: those of the parts, not summed anew.
+
+    Raises
+    ------
+    Damaged
+        An array's header or length is not that of the windows stored.
     """
-    sums: dict[str, str] = {}
+    sums: dict[str, Segments] = {}
+    known = [json.loads((part / "meta.json").read_text(encoding="utf-8"))["files"] for part in parts]
     for name, (dtype, tail) in ARRAYS.items():
         with _array_file(folder, name, sum(lengths), sums) as joined:
-            for part, length in zip(parts, lengths, strict=True):
+            for part, length, files in zip(parts, lengths, known, strict=True):
                 with open(part / f"{name}.npy", "rb") as file:
                     np.lib.format.read_magic(file)
                     shape, fortran, stored = np.lib.format.read_array_header_1_0(file)
                     if (shape, fortran, stored) != ((length, *tail), False, dtype):
                         raise Damaged(f"{part.parent.name}/{part.name}/{name}.npy is not what was stored")
-                    shutil.copyfileobj(file, joined, _BLOCK)
+                    joined.append(file, after_header(file, files[f"{name}.npy"]))
     return sums
 
 
-class _Summed:
-    """Writes to a file and keeps the checksum of what it wrote."""
-
-    def __init__(self, file: BinaryIO):
-        self.file, self.crc = file, 0
-
-    def write(self, block: bytes | memoryview) -> int:
-        self.crc = zlib.crc32(block, self.crc)
-        return self.file.write(block)
-
-
 @contextlib.contextmanager
-def _array_file(folder: Path, name: str, n_windows: int, sums: dict[str, str]) -> Iterator[_Summed]:
-    """A ``.npy`` file with its header, to which the numbers are written; its checksum goes into `sums`."""
+def _array_file(folder: Path, name: str, n_windows: int, sums: dict[str, Segments]) -> Iterator[SummedFile]:
+    """A ``.npy`` file with its header, to which the numbers are written; its checksums go into `sums`."""
     dtype, tail = ARRAYS[name]
     header = {"descr": dtype.str, "fortran_order": False, "shape": (n_windows, *tail)}
     with open(folder / f"{name}.npy", "wb") as file:
-        summed = _Summed(file)
+        summed = SummedFile(file)
         np.lib.format.write_array_header_1_0(summed, header)
+        summed.cut()
         yield summed
-    sums[f"{name}.npy"] = f"{summed.crc:08x}"
+    sums[f"{name}.npy"] = [segment for segment in summed.segments if segment[0]]
 
 
 def write_tables(folder: Path, index: pd.DataFrame, truth: pd.DataFrame | None) -> None:
@@ -149,8 +118,8 @@ def write_tables(folder: Path, index: pd.DataFrame, truth: pd.DataFrame | None) 
         truth.to_csv(folder / "truth.csv", index=False)
 
 
-def write_meta(folder: Path, meta: Mapping[str, object], sums: Mapping[str, str]) -> None:
-    """Write ``meta.json`` last, with the checksum of every other file; `sums` has those that are known."""
+def write_meta(folder: Path, meta: Mapping[str, object], sums: Mapping[str, Segments]) -> None:
+    """Write ``meta.json`` last, with the checksums of every other file; `sums` has those that are known."""
     files = {path.name: sums.get(path.name) or checksum(path) for path in sorted(folder.iterdir())}
     text = json.dumps({**meta, "files": files}, indent=1, allow_nan=False)
     (folder / "meta.json").write_text(text, encoding="utf-8")
@@ -182,7 +151,7 @@ def load(folder: Path, key: str, verify: bool = True) -> Windows:
         raise Damaged(f"{shown}/meta.json is not readable or belongs to other windows") from error
     for name in {*(f"{array}.npy" for array in ARRAYS), "index.csv", *files} if verify else ():
         try:
-            intact = checksum(folder / name) == files.get(name)
+            intact = name in files and is_intact(folder / name, files[name])
         except OSError as error:
             raise Damaged(f"{shown}/{name} is not readable") from error
         if not intact:

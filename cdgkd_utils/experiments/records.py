@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .. import __version__
-from ..data.cache_files import checksum
+from ..data.checksums import checksum
 from ..models.registry import build_model
 
 
