@@ -14,7 +14,7 @@ from cdgkd_utils.config import PROFILES, PROTOCOLS, ParameterError, Params
 from cdgkd_utils.data.load import twin_settings
 from cdgkd_utils.data.splits.split import LeakError, trial_ids
 from cdgkd_utils.data.twin.generator import prepare_subject
-from cdgkd_utils.experiments import runs, study
+from cdgkd_utils.experiments import losses, runs, study
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, table_recipes
 from cdgkd_utils.experiments.runs import Experiment, check_guide, store_run
 from cdgkd_utils.experiments.study import Study
@@ -337,9 +337,9 @@ def test_a_guide_is_tuned_before_it_teaches(tuning):
     experiment = tuning(3)
     student = experiment.run("kd")
     teacher = experiment.run(TEACHER)
-    loss = runs.build_loss(
+    loss = losses.build_loss(
         RECIPES["kd"],
-        {TEACHER: runs.Guide(teacher, experiment.inputs)},
+        {TEACHER: losses.Guide(teacher, experiment.inputs)},
         student.model(),
         experiment.inputs,
         experiment.settings(RECIPES["kd"]),

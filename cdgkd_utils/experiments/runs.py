@@ -16,11 +16,12 @@ import torch
 from ..config import home
 from ..data.splits.protocols import Fold
 from ..data.splits.split import LeakError, Split
-from ..models.registry import build_model, n_parameters
+from ..models.registry import n_parameters
 from ..training import Inputs, TrainSettings, fit, predict
 from ..training.checkpoint import discard
-from .derived import derive, part_rows
-from .losses import Guide, build_loss
+from .derived import derive
+from .learner import Learner, fresh_learner
+from .losses import Guide
 from .recipes import RECIPES, Recipe
 from .records import RunError, RunRecord, read_run, run_key, store_run
 from .stages import stage_versions
@@ -28,11 +29,6 @@ from .study import Study
 
 __all__ = ["Experiment", "RunError", "RunRecord", "read_run", "run_key", "store_run"]
 
-# The random numbers of a run are drawn from (seed, fold, number of its architecture).
-MODELS = ("teacher", "ta1", "ta2", "student", "eeg", "video")
-MODELS += ("face_cnn", "eeg_lstm", "dgc_jca", "emotionkd_teacher")
-MODEL_NUMBER = {name: number for number, name in enumerate(MODELS)}
-MODEL_NUMBER["ambokd"] = MODEL_NUMBER["student"]  # its video peer starts, and is fed, as every other student
 FAMILY_TRAINING = {
     "compact": {},
     # The paper's optimiser and batch; the same for every row (method.md, sections 3.2 and 4.4).
@@ -115,6 +111,7 @@ class Experiment:
         on_epoch: Callable[[pd.DataFrame], None] | None = None,
         progress: bool = False,
         again: bool = False,
+        watch: Callable[[Learner], Callable[[pd.DataFrame], None]] | None = None,
     ) -> RunRecord:
         """The record of a recipe: read back when it is stored, else trained, after its guides.
 
@@ -128,6 +125,9 @@ class Experiment:
             Show a bar per training.
         again : bool
             Train even if the run is stored; an existing record is kept.
+        watch : callable, optional
+            Gets the network before its first epoch and returns what takes the place of `on_epoch`, for records of more
+            than the log holds. A watched training goes on from no checkpoint.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class Experiment:
         """
         recipe = self.recipe(recipe)
         if recipe.grid:
-            return self._tuned(recipe, on_epoch=on_epoch, progress=progress, again=again)
+            return self._tuned(recipe, on_epoch=on_epoch, progress=progress, again=again, watch=watch)
         spec = self.spec(recipe)
         key = run_key(spec)
         folder = run_folder(recipe.name, key)
@@ -146,9 +146,9 @@ class Experiment:
             if key not in self._records:
                 self._records[key] = read_run(folder, spec)
             return self._records[key]
-        return self._make(recipe, spec, folder, on_epoch, progress)
+        return self._make(recipe, spec, folder, on_epoch, progress, watch)
 
-    def _make(self, recipe: Recipe, spec: dict, folder, on_epoch, progress: bool) -> RunRecord:
+    def _make(self, recipe: Recipe, spec: dict, folder: Path, on_epoch, progress: bool, watch) -> RunRecord:
         guides = {name: Guide(self.run(name, progress=progress), self.inputs) for name in recipe.guides}
         for name, guide in guides.items():
             check_guide(name, guide.record, self.split)
@@ -159,21 +159,13 @@ class Experiment:
             record = RunRecord(spec, pd.DataFrame(), logits, np.zeros((0, 0), bool), result, folder)
             store_run(record, None, self._identity())
             return record
-        # Learners of one architecture start equal and see equal batches, whatever teaches them: comparisons pair.
-        entropy = [
-            spec["seed"],
-            self.fold,
-            MODEL_NUMBER[recipe.model],
-            *([recipe.part + 1] if recipe.part >= 0 else []),
-        ]
-        init, order, own = (int(s) for s in np.random.SeedSequence(entropy).generate_state(3))
-        model = build_model(recipe.model, init, self.study.params.model_family)
-        inputs = replace(self.inputs, train=self._train_rows(recipe))
-        settings = self.settings(recipe)
-        loss = build_loss(recipe, guides, model, inputs, settings, own, self.study.params.model_family)
+        learner = fresh_learner(self, recipe, guides)
+        model, inputs, loss, settings, order = learner
+        if watch is not None:
+            on_epoch = watch(learner)
         label = f"{recipe.name} ({self.target}, fold {self.fold})" if progress else None
         checkpoint = home() / "unfinished" / f"{folder.name}.pt"
-        options = {"on_epoch": on_epoch, "progress": label, "checkpoint": checkpoint}
+        options = {"on_epoch": on_epoch, "progress": label, "checkpoint": None if watch else checkpoint}
         done = fit(model, inputs, loss, settings, seed=order, **options)
         if done.interrupted:
             raise KeyboardInterrupt(f"training of {recipe.name} was interrupted; nothing was stored")
@@ -204,13 +196,6 @@ class Experiment:
         chosen = [r.log.iloc[r.result["chosen_epoch"]] for r in records]
         scores = [(row["val_balanced_accuracy"], -row["val_loss"]) for row in chosen]
         return records[scores.index(max(scores))]
-
-    def _train_rows(self, recipe: Recipe) -> torch.Tensor:
-        """Training rows, less the part that a cross-fitted network must not see."""
-        if recipe.part < 0:
-            return self.inputs.train
-        held_out = part_rows(self, recipe.part)
-        return self.inputs.train[~torch.isin(self.inputs.train, torch.from_numpy(held_out))]
 
     def _identity(self) -> dict[str, np.ndarray]:
         """What results need besides logits, so that they never touch the data."""

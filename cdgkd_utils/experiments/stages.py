@@ -24,7 +24,7 @@ _DERIVED = "experiments/derived.py"
 # How windows become files is not here: the code that prepares them is in the windows' own key.
 SOURCES: dict[str, tuple[str, ...]] = {
     "training": (
-        *("experiments/runs.py", "experiments/losses.py", "experiments/study.py"),
+        *("experiments/runs.py", "experiments/learner.py", "experiments/losses.py", "experiments/study.py"),
         *("training/loop.py", "training/inputs.py", "training/settings.py", "methods/loss.py"),
         *("models/registry.py", "models/output.py", "models/frontend.py"),
         *("data/normalise.py", "data/eeg_features.py", "data/entropy.py", "data/splits/*.py"),

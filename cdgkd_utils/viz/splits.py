@@ -1,4 +1,4 @@
-"""Who is tested on what: the split as a picture, and what a leaking split would seem to gain."""
+"""Who is tested on what: the split as a picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-from .style import COLOURS, chance_line, colour
+from .style import COLOURS, colour
 
 PART_NAMES = {"val": "validation", "test_trial": "test: unseen trials", "test_subject": "test: unseen subjects"}
 
@@ -64,36 +64,4 @@ def split_diagram(index: pd.DataFrame, split: Mapping[str, np.ndarray], ax: Axes
     if n_leaks:
         handles.append(Patch(color=COLOURS["leak"], label="in two parts"))
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(handles))
-    return ax
-
-
-def leak_bars(results: Mapping[str, np.ndarray], majority: float | None = None, ax: Axes | None = None) -> Axes:
-    """Accuracy under several ways of splitting the same windows.
-
-    Parameters
-    ----------
-    results : mapping
-        Name of the split to the accuracies of its runs, in [0, 1]. Names that start with ``window`` are
-        drawn in the colour "leak".
-    majority : float, optional
-        Share of the commoner class, in [0, 1].
-
-    Returns
-    -------
-    Axes
-        Bars are means, dots single runs, both in %.
-    """
-    ax = ax or plt.subplots(figsize=(5.5, 3.0))[1]
-    for place, (name, values) in enumerate(results.items()):
-        values = 100 * np.atleast_1d(np.asarray(values, dtype=float))
-        shade = COLOURS["leak"] if name.startswith("window") else COLOURS["fusion"]
-        ax.bar(place, values.mean(), width=0.6, color=shade, alpha=0.45)
-        ax.scatter(np.full(len(values), place), values, s=14, color="0.2", zorder=3)
-        ax.text(place + 0.32, values.mean(), f"{values.mean():.1f}", ha="left", va="center", fontsize=8)
-    ax.set_xticks(range(len(results)), [f"{name}\n(n={np.size(values)})" for name, values in results.items()])
-    ax.set(ylim=(0, 100), xlim=(-0.5, len(results) - 0.3), ylabel="test accuracy (%)")
-    chance_line(ax)
-    if majority is not None:
-        ax.axhline(100 * majority, color=COLOURS["chance"], linestyle=":", linewidth=1, label="majority class")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
