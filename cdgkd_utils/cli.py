@@ -1,4 +1,4 @@
-"""The command line: ``python -m cdgkd_utils run | grid | store | publish | twin | doctor``."""
+"""The command line: ``python -m cdgkd_utils run | grid | export | predict | store | publish | twin | doctor``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from .cli_deploy import add_deploy
 from .cli_grid import add_grid
 from .config import CROPS, DATASETS, FAMILIES, PROFILES, PROTOCOLS, TARGETS, WORLDS, Params, home, shown
 
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
     run.set_defaults(run=_run)
     add_grid(commands)
+    add_deploy(commands)
     store = commands.add_parser(
         "store",
         help="re-execute the committed notebooks in place",

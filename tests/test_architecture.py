@@ -13,10 +13,10 @@ import cdgkd_utils
 
 PACKAGE = Path(cdgkd_utils.__file__).parent
 # A room imports from rooms to its left or from itself.
-ROOMS = ("", "config", "data", "models", "methods", "training", "experiments", "results", "viz", "outside")
-OUTSIDE = ("notebooks", "cli", "cli_grid", "collecting", "publish", "__main__")
+ROOMS = ("", "config", "data", "models", "methods", "training", "experiments", "deploy", "results", "viz", "outside")
+OUTSIDE = ("notebooks", "cli", "cli_deploy", "cli_grid", "collecting", "publish", "__main__")
 WITHOUT_TORCH = ("results", "viz")
-NOT_FOR_RESULTS = ("torch", "models", "methods", "training", "experiments")
+NOT_FOR_RESULTS = ("torch", "models", "methods", "training", "experiments", "deploy")
 MAX_LINES = 280
 # The two places that draw from torch's global generator, with its state put back afterwards.
 MAY_SEED = {("models/registry.py", "build_model"), ("training/loop.py", "deterministic")}
