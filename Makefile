@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_MMAP_THRESHOLD_ ?= 1000000000
 export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 
-.PHONY: run test lab notebooks lint stages help
+.PHONY: run test lab notebooks lint stages bench help
 
 help:
 	@echo "make run        all notebooks by papermill into build/notebooks, then both tables"
@@ -32,6 +32,7 @@ help:
 	@echo "make lab        JupyterLab"
 	@echo "make notebooks  re-execute the committed notebooks and store their outputs"
 	@echo "make lint       ruff over package, tests, benchmarks and notebooks"
+	@echo "make bench      every speed goal, measured on this machine: bench/results.md  (ONLY=steps,grid prints some)"
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -56,6 +57,9 @@ notebooks: $(READY)
 # After raising a version in cdgkd_utils/experiments/stages.py: record the sources it stands for.
 stages: $(READY)
 	$(BIN)/python tests/test_stage_versions.py
+
+bench: $(READY)
+	$(BIN)/python bench/all.py $(if $(ONLY),--only $(ONLY))
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
