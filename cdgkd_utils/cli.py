@@ -92,9 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
     publish = commands.add_parser(
         "publish",
-        help="copy the last results into figures/ and the README",
-        description="Copy the figures and tables of the last run of notebook 05 into figures/ and the README.",
+        help="write a grid's results into figures/ and the README",
+        description="Write the figures, tables and claims of a grid's stored runs into figures/ and the README.",
     )
+    publish.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    publish.add_argument("--partial", action="store_true", help="accept runs that are missing")
     publish.set_defaults(run=_publish)
     return parser
 
@@ -184,7 +186,7 @@ def _publish(args: argparse.Namespace) -> None:
     from .notebooks import notebook_folder
     from .publish import publish
 
-    for path in publish(notebook_folder().parent):
+    for path in publish(args.config, notebook_folder().parent, partial=args.partial):
         sys.stdout.write(f"{path.name} written\n")
 
 

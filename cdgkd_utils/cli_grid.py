@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 import time
@@ -15,8 +14,7 @@ from .config import home, shown
 if TYPE_CHECKING:
     from .experiments.plan import Plan, PlannedRun
 
-RUN_FOLDER = re.compile(r"[a-z0-9_]+-[0-9a-f]{20}")
-LEFT_BEHIND_AFTER = 24 * 3600.0  # s, after which an unfinished folder belongs to nobody
+N_LISTED = 5  # things of a kind that `gc` names before it asks
 
 
 def add_grid(commands: argparse._SubParsersAction) -> None:
@@ -31,9 +29,9 @@ def add_grid(commands: argparse._SubParsersAction) -> None:
         "plan": (_plan, "count the runs, those stored, and the time and disk that are left"),
         "run": (_run, "make the runs that are missing"),
         "status": (_status, "say what is done, what is missing and what failed"),
-        "collect": (_collect, "write scores and both tables from stored runs"),
+        "collect": (_collect, "write scores, both tables and claims from stored runs"),
         "retry": (_retry, "set damaged runs aside and make again what failed"),
-        "gc": (_gc, "delete runs that none of the given configurations needs"),
+        "gc": (_gc, "delete runs, checkpoints and windows that none of the given configurations needs"),
     }.items():
         action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         several = {"nargs": "+"} if name == "gc" else {}
@@ -177,16 +175,24 @@ def _move_aside(folder: Path) -> Path:
 
 def _gc(args: argparse.Namespace) -> int:
     from .experiments.failures import failures, forget_failure
+    from .experiments.litter import find_litter, remove, size_of
 
-    needed = {name for path in args.config for name in _read(path).runs}
-    found = [path for path in sorted((home() / "runs").glob("*")) if _is_litter(path, needed)]
-    notes = [name for name in failures() if name not in needed]
+    plans = [_read(path) for path in args.config]
+    litter = find_litter(plans)
+    notes = [name for name in failures() if not any(name in plan.runs for plan in plans)]
+    found = [path for paths in litter.values() for path in paths]
     if not found and not notes:
-        _say("nothing to delete: every run is needed")
+        _say("nothing to delete: everything is needed, or too young to be given up")
         return 0
-    size = sum(file.stat().st_size for path in found for file in path.rglob("*") if file.is_file())
-    names = ", ".join(path.name for path in args.config)
-    _say(f"{len(found)} run folders ({_size(size)}) and {len(notes)} notes on failures are not needed by {names}")
+    _say(f"not needed by {', '.join(path.name for path in args.config)}:")
+    for kind, paths in litter.items():
+        sizes = {path: size_of(path) for path in paths}
+        _say(f"{len(paths)} {kind} ({_size(sum(sizes.values()))})")
+        for path in sorted(paths, key=sizes.get, reverse=True)[:N_LISTED]:
+            _say(f"    {path.name:<50}{_size(sizes[path]):>10}")
+        if len(paths) > N_LISTED:
+            _say(f"    and {len(paths) - N_LISTED} smaller ones")
+    _say(f"{len(notes)} notes on failures")
     if not args.yes:
         sys.stdout.write("delete them? [y/N] ")
         sys.stdout.flush()
@@ -194,25 +200,11 @@ def _gc(args: argparse.Namespace) -> int:
             _say("nothing deleted")
             return 1
     for path in found:
-        # Renamed first: whoever looks at this moment sees a whole run or none.
-        path = path.rename(path.with_name(f".unfinished-gc-{path.name}"))
-        shutil.rmtree(path)
+        remove(path)
     for name in notes:
         forget_failure(name)
     _say(f"{len(found)} deleted")
     return 0
-
-
-def _is_litter(path: Path, needed: set[str]) -> bool:
-    """Whether a folder is a run, whole or damaged, that nobody needs, or was left unfinished long ago."""
-    if not path.is_dir() or path.is_symlink():
-        return False
-    if path.name.startswith(".unfinished-"):
-        return time.time() - path.stat().st_mtime > LEFT_BEHIND_AFTER
-    name, _, damaged = path.name.partition(".damaged-")
-    if not RUN_FOLDER.fullmatch(name):
-        return False
-    return bool(damaged) or (name not in needed and (path / "spec.json").is_file())
 
 
 def _duration(seconds: float) -> str:

@@ -1,37 +1,35 @@
-"""From a plan's stored runs to the scores and tables on disk."""
+"""From a plan's stored runs to the scores, tables, claims and guides on disk."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from .experiments.grid import cell_folders
 from .experiments.plan import Cell, Plan, stored_names
-from .experiments.records import RunError
-from .results.collect import collect_design
+from .experiments.records import RunError, check_run
+from .results.claims import claims_table, compare_claims, telling_metric
+from .results.collect import Design, collect_design
+from .results.guides import GUIDES, guide_quality, mean_quality
 from .results.tables import both_tables, write_csv
 
 
-def write_tables(plan: Plan, folder: Path, *, partial: bool = False) -> list[Path]:
-    """Write ``scores.csv``, ``table1.csv`` and ``table2.csv``; equal runs give equal bytes.
+def collect_plan(plan: Plan, *, partial: bool = False) -> list[Design]:
+    """Scores of a plan's stored runs, one design per data set.
 
     Parameters
     ----------
     plan : Plan
-    folder : Path
     partial : bool
-        Accept cells whose runs are missing; the tables then show fewer runs than expected.
-
-    Returns
-    -------
-    list of Path
+        Accept cells whose runs are missing; the designs then hold fewer runs than expected.
 
     Raises
     ------
     RunError
-        Runs are missing, or a stored one is damaged. Nothing is written then.
+        Runs are missing, or a stored one is damaged.
     """
     stored = stored_names()
     whole = [cell for cell in plan.cells if stored.issuperset(cell.runs)]
@@ -53,9 +51,71 @@ def write_tables(plan: Plan, folder: Path, *, partial: bool = False) -> list[Pat
         mine = [cell for cell in plan.cells if cell.params.dataset == dataset]
         n_expected = len({(cell.repeat, cell.fold) for cell in mine})
         name = json.loads((found[0][1] / "result.json").read_text())["data"]
-        about = {"layout": params.layout, "data": name, "profile": params.profile}
+        about = {"layout": params.layout, "data": name, "profile": params.profile, "own_data": params.is_twin}
         runs = sorted((cell.repeat, path) for cell, path in found)
         designs.append(collect_design(runs, n_expected=n_expected, **about))
-    tables = {f"table{number}": both_tables(designs, number) for number in (1, 2)}
-    tables["scores"] = pd.concat([design.scores for design in designs], ignore_index=True)
+    return designs
+
+
+def summaries(designs: list[Design]) -> dict[str, pd.DataFrame]:
+    """``table1``, ``table2``, ``claims``, ``comparisons`` (all behind the claims) and ``scores``."""
+    scores = pd.concat([design.scores for design in designs], ignore_index=True)
+    metric, own_data = telling_metric(scores), all(design.own_data for design in designs)
+    comparisons = compare_claims(scores, metric, own_data=own_data)
+    return {
+        "table1": both_tables(designs, 1),
+        "table2": both_tables(designs, 2),
+        "claims": claims_table(scores, comparisons, metric, own_data=own_data),
+        "comparisons": pd.concat(
+            [frame.assign(claim=text) for text, frame in comparisons.items()] or [pd.DataFrame()], ignore_index=True
+        ),
+        "scores": scores,
+    }
+
+
+def collect_guides(plan: Plan) -> pd.DataFrame:
+    """What the plan's stored guides know and remember; as :func:`~.results.guides.mean_quality` has it.
+
+    Raises
+    ------
+    RunError
+        A guide is damaged.
+    """
+    stored, rows = stored_names(), []
+    for run in plan.runs.values():
+        if run.recipe.name in GUIDES and run.name in stored:
+            check_run(run.folder, run.key)
+            about = {"dataset": run.params.layout, "target": run.target, "seed": run.params.seed, "fold": run.fold}
+            for part in _parts(run.folder):
+                quality = guide_quality({run.recipe.name: run.folder}, part).reset_index()
+                rows.append(quality.assign(part=part, **about))
+    return mean_quality(pd.concat(rows, ignore_index=True) if rows else pd.DataFrame())
+
+
+def _parts(folder: Path) -> list[str]:
+    """What guides are asked about: the windows their students are taught with, and those of the test."""
+    with np.load(folder / "outputs.npz") as outputs:
+        return [name for name in outputs.files if name == "train" or name.startswith("test_")]
+
+
+def write_tables(plan: Plan, folder: Path, *, partial: bool = False) -> list[Path]:
+    """Write what :func:`summaries` gives, each as a csv; equal runs give equal bytes.
+
+    Parameters
+    ----------
+    plan : Plan
+    folder : Path
+    partial : bool
+        As in :func:`collect_plan`.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    RunError
+        As in :func:`collect_plan`. Nothing is written then.
+    """
+    tables = summaries(collect_plan(plan, partial=partial))
     return [write_csv(table, folder / f"{name}.csv") for name, table in tables.items()]

@@ -1,67 +1,137 @@
-"""What the README shows, made from finished results: figures, their records, and both tables."""
+"""What the README shows, made from a grid's stored runs: figures, their records, tables and claims."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+from matplotlib import pyplot as plt
 
+from .collecting import collect_guides, collect_plan, summaries
 from .config import home
-from .results.display import caption, readable
+from .experiments.configs import read_config
+from .experiments.plan import Plan, plan_config
+from .results.collect import Design
+from .results.markdown import claims_as_markdown, guides_as_markdown, table_as_markdown
 from .results.paper import DATASET_NAMES
+from .results.tables import write_csv
+from .viz import style
+from .viz.record import save_figure
+from .viz.tables import table_figure
 
-LAYOUTS = ("deap", "mahnob")
-FIGURES = tuple(f"05_table{number}_{layout}" for layout in LAYOUTS for number in (1, 2))
 BEGIN, END = "<!-- tables: begin (python -m cdgkd_utils publish) -->", "<!-- tables: end -->"
+RECORD = "results.json"
+TABLES = ("table1", "table2", "claims", "comparisons", "guides")  # the single scores stay at home
 
 
 class PublishError(RuntimeError):
-    """There is nothing to publish, or no place for it."""
+    """There is no place for what is to be published."""
 
 
-def publish(repository: Path) -> list[Path]:
-    """Copy the results of the last run into ``figures/`` and write them into the README.
+def publish(config: Path, repository: Path, *, partial: bool = False) -> list[Path]:
+    """Write a grid's results into ``figures/`` and the README.
 
     Parameters
     ----------
+    config : Path
+        The grid's configuration; its runs are stored.
     repository : Path
         Holds ``README.md`` with the two marker lines.
+    partial : bool
+        Accept cells whose runs are missing; every table says so.
 
     Returns
     -------
     list of Path
-        What was written.
+        What was written in the repository; the same lies under the home, with the scores of every run.
 
     Raises
     ------
+    RunError
+        Runs are missing, or a stored one is damaged.
     PublishError
-        A result is missing or the README has no markers; nothing is written then.
+        The README has no markers; nothing is written then, nor after the errors above.
     """
-    wanted = {
-        home() / "figures" / f"{name}{ending}": f"{name}{ending}" for name in FIGURES for ending in (".png", ".json")
-    }
-    wanted |= {home() / "tables" / f"table{number}.csv": f"table{number}.csv" for number in (1, 2)}
-    missing = [source.name for source in wanted if not source.is_file()]
-    if missing:
-        raise PublishError(f"{', '.join(missing)} missing; run notebook 05 first")
     readme = repository / "README.md"
     text = readme.read_text(encoding="utf-8")
     _parts(text)
-    written = [repository / "figures" / name for name in wanted.values()]
-    for source, target in zip(wanted, written, strict=True):
-        shutil.copyfile(source, target)
-    text = with_results(text, repository / "figures")
-    temporary = readme.with_name(".README.md.tmp")
+    plan = plan_config(read_config(config))
+    designs = collect_plan(plan, partial=partial)
+    tables = summaries(designs) | {"guides": collect_guides(plan)}
+    folder = home() / "tables" / config.stem
+    made = [write_csv(table, folder / f"{name}.csv") for name, table in tables.items()]
+    made = [path for path in made if path.stem in TABLES]
+    record = provenance(config, plan, designs)
+    made += _figures(config.stem, plan, designs, tables, record)
+    made.append(_write(folder / RECORD, json.dumps(record, indent=1) + "\n"))
+
+    figures = repository / "figures"
+    figures.mkdir(exist_ok=True)
+    written = [_copy(path, figures / path.name) for path in made]
+    return [*written, _write(readme, with_results(text, figures))]
+
+
+def _write(path: Path, text: str) -> Path:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, readme)
-    return [*written, readme]
+    os.replace(temporary, path)
+    return path
+
+
+def _copy(source: Path, target: Path) -> Path:
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+    return target
+
+
+def provenance(config: Path, plan: Plan, designs: list[Design]) -> dict[str, object]:
+    """What the published numbers were made from, as plain JSON values.
+
+    Returns
+    -------
+    dict
+        ``configuration`` (its values, folders left out) and ``configuration sha256`` (of its file), ``runs`` and
+        ``runs sha256`` (of the sorted keys of all planned runs, guides included), and by layout what the data may be
+        called, how many runs were scored and how many make a cell.
+    """
+    values = asdict(read_config(config))
+    values.pop("data_root")
+    keys = "\n".join(sorted(run.key for run in plan.runs.values()))
+    return {
+        "configuration": values,
+        "configuration sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
+        "runs": len(plan.runs),
+        "runs sha256": hashlib.sha256(keys.encode()).hexdigest(),
+        "designs": {d.layout: {"data": d.data, "scored": d.n_runs, "runs per cell": d.n_expected} for d in designs},
+    }
+
+
+def _figures(
+    name: str, plan: Plan, designs: list[Design], tables: dict[str, pd.DataFrame], record: dict[str, object]
+) -> list[Path]:
+    """Both tables of every design as pictures with records."""
+    style.use()
+    made = []
+    for design in designs:
+        params = next(cell.params for cell in plan.cells if cell.params.layout == design.layout)
+        for number in (1, 2):
+            figure = table_figure(tables[f"table{number}"], number, dataset=design.layout)
+            numbers = {"table": number, "grid": record}
+            picture = save_figure(figure, f"{name}_table{number}_{design.layout}", params, design.data, numbers)
+            plt.close(figure)
+            made += [picture, picture.with_suffix(".json")]
+    return made
 
 
 def with_results(readme: str, figures: Path) -> str:
-    """The README's text with the tables and verdicts of `figures` between its markers.
+    """The README's text with the claims, tables and guides in `figures` between its markers.
 
     Raises
     ------
@@ -69,12 +139,15 @@ def with_results(readme: str, figures: Path) -> str:
         The markers are not there, once each and in order.
     """
     before, after = _parts(readme)
-    claims = json.loads((figures / f"{FIGURES[0]}.json").read_text(encoding="utf-8"))["numbers"]["claims"]
-    tables = {number: pd.read_csv(figures / f"table{number}.csv") for number in (2, 1)}
-    blocks = [claims_as_markdown(claims), *(as_markdown(table, LAYOUTS[0]) for table in tables.values())]
-    for layout in LAYOUTS[1:]:
+    first, *others = json.loads((figures / RECORD).read_text(encoding="utf-8"))["designs"]
+    tables = {name: pd.read_csv(figures / f"{name}.csv") for name in ("claims", "table2", "table1", "guides")}
+    blocks = [claims_as_markdown(tables["claims"])]
+    blocks += [table_as_markdown(tables[name], first) for name in ("table2", "table1")]
+    for layout in others:
         blocks += [f"<details><summary>The same in the design of {DATASET_NAMES[layout]}</summary>", ""]
-        blocks += [*(as_markdown(table, layout) for table in tables.values()), "</details>"]
+        blocks += [*(table_as_markdown(tables[name], layout) for name in ("table2", "table1")), "</details>", ""]
+    blocks += ["<details><summary>What the guides know and what they remember</summary>", ""]
+    blocks += [guides_as_markdown(tables["guides"]), "</details>"]
     return "\n".join([before + BEGIN, "", *blocks, "", END]) + after
 
 
@@ -84,42 +157,3 @@ def _parts(readme: str) -> tuple[str, str]:
         raise PublishError(f"README.md: expected the lines {BEGIN!r} and {END!r} once each")
     before, rest = readme.split(BEGIN)
     return before, rest.split(END)[1]
-
-
-def claims_as_markdown(claims: dict[str, dict[str, str]]) -> str:
-    """What these runs say to each claim, from the record that notebook 05 leaves, as a Markdown table."""
-    columns = ("verdict", "difference", "better", "worse", "naive", "likely reason")
-    lines = [
-        "| claim (place in the poster) | here | difference, points | better | worse | naive | likely reason if not |",
-        "|---" * (len(columns) + 1) + "|",
-        *(
-            f"| {claim} ({row['source']}) | " + " | ".join(f"{row[name]}" for name in columns) + " |"
-            for claim, row in claims.items()
-        ),
-        "",
-        "Better, worse: paired comparisons significant at 5 % after Holm's correction, by a t test over the "
-        "repetitions' means (each repetition of the twin has people of its own); naive: what a t test over all runs "
-        "would have called better. Differences (mean, least to most) in expected accuracy.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def as_markdown(long_table: pd.DataFrame, dataset: str = "deap") -> str:
-    """A results table in Markdown, with its caption; methods without runs are listed below it."""
-    part = long_table[long_table["dataset"] == dataset]
-    wide = readable(part, dataset)
-    n_expected = int(part["n_expected"].iloc[0])
-    absent = [name for name, row in wide.iterrows() if (row.astype(str) == f"0 of {n_expected}").any()]
-    shown = wide.drop(index=absent).map(lambda cell: cell.replace(f" n={n_expected}/{n_expected}", ""))
-    lines = [
-        f"**{caption(part, dataset)}; n = {n_expected} runs per cell.**",
-        "",
-        "| method | " + " | ".join(f"{target}, {what}" for target, what in shown.columns) + " |",
-        "|---" * (len(shown.columns) + 1) + "|",
-        *("| " + " | ".join([str(name), *row]) + " |" for name, row in shown.iterrows()),
-        "",
-        f"Accuracy in %: mean ± sd [95 % interval]. Not run yet (0 of {n_expected}): {'; '.join(absent) or 'none'}.",
-        "",
-    ]
-    return "\n".join(lines)

@@ -487,8 +487,8 @@ def test_a_renamed_checkpoint_is_refused(after_two):
 
 @pytest.mark.parametrize("changed", ["format", "torch", "cpu"])
 def test_what_rounds_differently_starts_again(changed, after_two, monkeypatch):
-    elsewhere = checkpoint._made_with() | {changed: "other"}
-    monkeypatch.setattr(checkpoint, "_made_with", lambda: elsewhere)
+    elsewhere = checkpoint.made_with(checkpoint.CPU) | {changed: "other"}
+    monkeypatch.setattr(checkpoint, "made_with", lambda device: elsewhere)
     # Also where the other version draws other initial weights.
     zeros = CheckpointFile(after_two, {"initial weights": 0})
     with pytest.warns(UserWarning, match="starts again"):

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from cdgkd_utils.results.claims import CLAIMS, compare_claims, judge_claims
+from cdgkd_utils.results.claims import CLAIMS, claim_intervals, compare_claims, judge_claims
+from cdgkd_utils.results.paired import paired
 from cdgkd_utils.results.paper import METHODS, ROWS
 from cdgkd_utils.results.statistics import holm
-from cdgkd_utils.results.tables import paired
 
 METRIC = "expected_accuracy"
 
@@ -77,3 +78,29 @@ def test_repetitions_with_their_own_data_are_tested_as_independent():
     assert own["p_repeats"].tolist() == pytest.approx(own["p_naive"].tolist())
     few = runs[runs["repeat"] < 2]
     assert set(compare_claims(few, METRIC, own_data=True)["A guide helps the student at all"]["test"]) == {"corrected"}
+
+
+def test_intervals_belong_to_the_test():
+    runs = make_runs((0.15, 0.15))
+    claim = "A guide helps the student at all"
+    shared, own = (compare_claims(runs, METRIC, own_data=flag)[claim] for flag in (False, True))
+    assert ((own["low"] > 0) == (own["p_repeats"] < 0.05)).all() and ((shared["low"] > 0) == (shared["p"] < 0.05)).all()
+    assert (own["high"] - own["low"] < shared["high"] - shared["low"]).all()
+
+
+def test_a_claims_interval_is_that_of_the_means_over_its_comparisons():
+    runs = make_runs((1, 2), n_runs=4, methods=("kd", "takd", "cdgkd"))
+    runs = runs[(runs["repeat"] < 3) | (runs["target"] == "valence")]  # the last run did not make every comparison
+    differences = np.zeros((3, 2, 2, 2))
+    for repeat in range(3):
+        for i, target in enumerate(("valence", "arousal")):
+            for j, protocol in enumerate(("trial", "subject")):
+                cell = runs[(runs[["repeat", "target", "protocol"]] == [repeat, target, protocol]).all(axis=1)]
+                value = dict(zip(cell["method"], cell["value"], strict=True))
+                differences[repeat, i, j] = [100 * (value["cdgkd"] - value[other]) for other in ("kd", "takd")]
+    by_run = differences.mean(axis=(1, 2, 3))
+    row = claim_intervals(runs, METRIC, own_data=True).loc["CDGKD is the best student"]
+    expected = stats.ttest_1samp(by_run, 0).confidence_interval(0.95)
+    assert row.tolist() == pytest.approx([3, by_run.mean(), expected.low, expected.high])
+    shared = claim_intervals(runs, METRIC).loc["CDGKD is the best student"]
+    assert shared["high"] - shared["low"] == pytest.approx((row["high"] - row["low"]) * np.sqrt((1 / 3 + 1 / 3) * 3))

@@ -4,9 +4,10 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
-from cdgkd_utils.results.guides import QUALITIES, guide_quality
+from cdgkd_utils.results.guides import QUALITIES, guide_quality, mean_quality
 from cdgkd_utils.viz.guides import memory_gap
 
 PARTS = {"train": np.array([0, 1, 2, 4]), "val": np.array([3]), "test_trial": np.array([5, 6, 7])}
@@ -105,3 +106,20 @@ def test_the_figure_draws_each_guides_two_values(tmp_path, answers):
     plt.close(ax.figure)
     with pytest.raises(ValueError, match="same guides"):
         memory_gap(seen["nll"], unseen["nll"][:1], "unseen trials")
+
+
+def test_means_and_spreads_of_many_guides_by_hand():
+    rows = [
+        {"guide": guide, "dataset": dataset, "target": "valence", "seed": seed, "fold": 0, "part": part}
+        | {name: value + seed for name in QUALITIES}
+        for dataset in ("mahnob", "deap")
+        for seed in (0, 1)
+        for guide, value in (("oracle", 5.0), ("fusion_rebalanced", 1.0))
+        for part in ("train", "test_trial")
+    ]
+    table = mean_quality(pd.DataFrame(rows))
+    assert table["guide"].tolist() == ["fusion_rebalanced", "oracle"] * 4  # teachers first
+    assert table["dataset"].tolist() == ["mahnob"] * 4 + ["deap"] * 4
+    assert table["part"].tolist() == (["train"] * 2 + ["test_trial"] * 2) * 2
+    assert (table["n"] == 2).all() and table["nll"].tolist() == [1.5, 5.5] * 4
+    assert table["r_noise_sd"].tolist() == pytest.approx([0.5**0.5] * 8)

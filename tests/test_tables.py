@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from cdgkd_utils.results import tables
 from cdgkd_utils.results.display import as_text, caption, readable
 from cdgkd_utils.results.metrics import METRICS
+from cdgkd_utils.results.paired import paired, side_by_side
 from cdgkd_utils.results.paper import METHODS, PAPER, POSTER_ROWS, ROWS, VARIANTS, paper_accuracy
 from cdgkd_utils.results.statistics import effect_size, holm, independent_repeats, mean_interval, paired_test
 
@@ -49,7 +51,7 @@ def test_columns_and_one_cell_by_hand():
     long_table = summarise(runs)
     assert list(long_table.columns) == [
         *("table", "dataset", "target", "protocol", "method", "metric", "mean", "sd", "n_runs", "n_expected"),
-        *("low", "high", "paper", "profile", "data"),
+        *("low", "high", "paper", "profile", "data", "interval"),
     ]
     cell = {"target": "arousal", "protocol": "subject", "method": "fusion", "metric": "accuracy"}
     mine = runs
@@ -61,6 +63,23 @@ def test_columns_and_one_cell_by_hand():
     assert (row["low"], row["high"]) == pytest.approx((max(expected.low, 0), min(expected.high, 100)))
     assert row["paper"] == 60.93
     assert (row["profile"], row["data"], row["n_expected"]) == ("smoke", "made up", 3)
+
+
+def test_intervals_over_repetitions_that_share_no_data():
+    runs = make_runs(n=6)  # three repetitions of two folds
+    cell = {"dataset": "deap", "target": "arousal", "protocol": "subject", "method": "fusion", "metric": "accuracy"}
+    mine = runs
+    for column, value in cell.items():
+        mine = mine[mine[column] == value]
+    means = [100 * mine.loc[mine["repeat"] == repeat, "value"].sum() / 2 for repeat in range(3)]
+    half = 4.302653 * np.std(means, ddof=1) / np.sqrt(3)
+    row = pick(summarise(runs, n_expected=6, own_data=True), **cell)
+    assert (row["low"], row["high"]) == pytest.approx((np.mean(means) - half, np.mean(means) + half), abs=1e-4)
+    assert (row["interval"], row["n_runs"], row["mean"]) == ("repetitions", 6, pytest.approx(np.mean(means)))
+    shared = pick(summarise(runs, n_expected=6), **cell)
+    assert shared["interval"] == "corrected" and shared["high"] - shared["low"] > row["high"] - row["low"]
+    few = runs[runs["repeat"] < 2]
+    pd.testing.assert_frame_equal(summarise(few, n_expected=6, own_data=True), summarise(few, n_expected=6))
 
 
 def test_rows_of_the_poster_that_nobody_ran_stand_as_zero_of_n():
@@ -120,7 +139,7 @@ def test_planted_faults_are_named(message, runs, changes):
 
 def test_paired_differences_by_hand():
     runs = make_runs()
-    result = tables.paired(runs, 2, "fusion_rebalanced")
+    result = paired(runs, 2, "fusion_rebalanced")
     assert len(result) == 2 * 2 * 4
     cell = runs[(runs["target"] == "valence") & (runs["protocol"] == "subject") & (runs["metric"] == "accuracy")]
     value = {m: g.sort_values(["repeat", "fold"])["value"].to_numpy() for m, g in cell.groupby("method")}
@@ -137,16 +156,38 @@ def test_paired_differences_by_hand():
 def test_paired_compares_shared_runs_only_and_is_antisymmetric():
     runs = make_runs(methods=("eeg", "video"))
     runs = runs[~((runs["method"] == "video") & (runs["repeat"] == 1))]
-    one = tables.paired(runs, 2, "eeg")
-    other = tables.paired(runs, 2, "video")
+    one = paired(runs, 2, "eeg")
+    other = paired(runs, 2, "video")
     assert (one["n"] == 2).all()
     assert one["mean"].to_numpy() == pytest.approx(-other["mean"].to_numpy())
     assert one["p"].to_numpy() == pytest.approx(other["p"].to_numpy())
 
 
+def test_one_comparison_under_three_ideas_of_what_is_independent():
+    runs = make_runs(n=6)
+    where = {"dataset": "deap", "target": "valence", "protocol": "trial"}
+    table = side_by_side(runs, 2, "fusion_rebalanced", "fusion", "accuracy", **where)
+    assert list(table.index) == ["runs", "runs, corrected", "repetitions"]
+    mine = runs[(runs[["target", "protocol", "metric"]] == ["valence", "trial", "accuracy"]).all(axis=1)]
+    by_run = mine.pivot(index=["repeat", "fold"], columns="method", values="value")
+    difference = 100 * (by_run["fusion_rebalanced"] - by_run["fusion"]).to_numpy()
+    naive, corrected = stats.ttest_1samp(difference, 0), paired_test(difference, 300, 100)
+    assert table.loc["runs", "p"] == pytest.approx(naive.pvalue)
+    assert tuple(table.loc["runs", ["low", "high"]]) == pytest.approx(tuple(naive.confidence_interval(0.95)))
+    assert table.loc["runs, corrected", "p"] == pytest.approx(corrected["p"])
+    assert table.loc["runs, corrected", "dz"] == table.loc["runs", "dz"] == pytest.approx(corrected["dz"])
+    means = difference.reshape(3, 2).mean(axis=1)
+    assert table.loc["repetitions", ["n", "p"]].tolist() == pytest.approx([3, stats.ttest_1samp(means, 0).pvalue])
+    assert table.loc["repetitions", "dz"] == pytest.approx(means.mean() / means.std(ddof=1))
+    assert table["difference"].tolist() == pytest.approx([difference.mean()] * 3)
+    assert "repetitions" not in side_by_side(runs[runs["repeat"] == 0], 2, "eeg", "fusion", "accuracy", **where).index
+    with pytest.raises(ValueError, match="no run of cnn_svm in table 2"):
+        side_by_side(runs, 2, "fusion", "cnn_svm", "accuracy", **where)
+
+
 def test_paired_names_a_reference_without_runs():
     with pytest.raises(ValueError, match="no run of 'cdgkd'"):
-        tables.paired(make_runs(), 2, "cdgkd")
+        paired(make_runs(), 2, "cdgkd")
 
 
 def test_readable_cells():

@@ -139,15 +139,15 @@ class _Recorder:
         return after_epoch
 
     def _embed(self, learner: Learner) -> dict[str, np.ndarray]:
-        features = predict(learner.model, learner.inputs, self.rows).features
-        return {m: features[m].numpy() for m in MODALITIES}
+        features = predict(learner.model, learner.inputs, self.rows.to(learner.inputs.labels.device)).features
+        return {m: features[m].cpu().numpy() for m in MODALITIES}
 
     def _keep(self, epoch: int, state: dict[str, np.ndarray], loss: RebalancedCrossEntropy) -> None:
         """The state in which an epoch began, with the prototypes that the loss then took from it."""
         self.epochs.append(epoch)
         for m in MODALITIES:
             self.embeddings[m].append(state[m])
-            self.prototypes[m].append(loss.prototypes[m].value.numpy().copy())
+            self.prototypes[m].append(loss.prototypes[m].value.cpu().numpy().copy())
 
     def store(self, path: Path, record: RunRecord, experiment: Experiment) -> None:
         """Write the file whole or not at all."""

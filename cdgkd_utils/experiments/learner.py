@@ -68,8 +68,9 @@ def fresh_learner(experiment: Experiment, recipe: Recipe, guides: dict[str, Guid
         *([recipe.part + 1] if recipe.part >= 0 else []),
     ]
     init, order, own = (int(s) for s in np.random.SeedSequence(entropy).generate_state(3))
-    model = build_model(recipe.model, init, family)
-    inputs = replace(experiment.inputs, train=_train_rows(experiment, recipe))
+    device = experiment.on_device.labels.device
+    model = build_model(recipe.model, init, family).to(device)
+    inputs = replace(experiment.on_device, train=_train_rows(experiment, recipe).to(device))
     settings = experiment.settings(recipe)
     loss = build_loss(recipe, guides or {}, model, inputs, settings, own, family)
     return Learner(model, inputs, loss, settings, order)

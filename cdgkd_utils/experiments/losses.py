@@ -44,12 +44,16 @@ class Guide:
     @property
     def logits(self) -> Tensor:
         """Of all windows, in evaluation mode, shape (n_windows, 2); computed once, when the guide was stored."""
-        return torch.from_numpy(self.record.logits)
+        return torch.from_numpy(self.record.logits).to(self.inputs.labels.device)
+
+    def model(self) -> nn.Module:
+        """The trained network, where the inputs are."""
+        return self.record.model().to(self.inputs.labels.device)
 
     @cached_property
     def outputs(self) -> ModelOutput:
         """Embeddings and inner maps of all windows, in evaluation mode."""
-        return predict(self.record.model(), self.inputs, torch.arange(len(self.inputs.labels)), with_maps=True)
+        return predict(self.model(), self.inputs, self.inputs.every_row, with_maps=True)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,11 @@ def build_loss(
     if recipe.loss not in LOSSES:
         raise ValueError(f"recipe {recipe.name}: unknown loss {recipe.loss!r}; known: {', '.join(LOSSES)}")
     generator = torch.Generator().manual_seed(seed)
-    return LOSSES[recipe.loss](Setting(recipe, guides, model, inputs, training, generator, family), **recipe.options)
+    loss = LOSSES[recipe.loss](Setting(recipe, guides, model, inputs, training, generator, family), **recipe.options)
+    for value in vars(loss).values():
+        if isinstance(value, nn.Module):  # what a loss learns lies where its learner does
+            value.to(inputs.labels.device)
+    return loss
 
 
 def _dense(setting: Setting, **options) -> DenseGuidance:
@@ -162,7 +170,7 @@ def _nst(setting: Setting, **options) -> NSTLoss:
 def _emotionkd(setting: Setting, **options) -> EmotionKDLoss:
     feature, n_in = setting.student_feature
     shared = {"n_in": n_in, "feature": feature, "generator": setting.generator}
-    return EmotionKDLoss(setting.guide.record.model(), setting.inputs, **shared | options)
+    return EmotionKDLoss(setting.guide.model(), setting.inputs, **shared | options)
 
 
 LOSSES: dict[str, Callable[..., CrossEntropy]] = {

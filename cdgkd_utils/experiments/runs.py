@@ -19,6 +19,7 @@ from ..data.splits.split import LeakError, Split
 from ..models.registry import n_parameters
 from ..training import Inputs, TrainSettings, fit, predict
 from ..training.checkpoint import discard
+from ..training.device import training_device
 from .derived import derive
 from .learner import Learner, fresh_learner
 from .losses import Guide
@@ -63,6 +64,11 @@ class Experiment:
     @cached_property
     def inputs(self) -> Inputs:
         return self.study.inputs(self.target, self.fold)
+
+    @cached_property
+    def on_device(self) -> Inputs:
+        """The inputs where networks are trained."""
+        return self.inputs.to(training_device())
 
     def recipe(self, recipe: str | Recipe) -> Recipe:
         """A recipe by name, under this experiment's selection rule and tuning budget."""
@@ -149,7 +155,7 @@ class Experiment:
         return self._make(recipe, spec, folder, on_epoch, progress, watch)
 
     def _make(self, recipe: Recipe, spec: dict, folder: Path, on_epoch, progress: bool, watch) -> RunRecord:
-        guides = {name: Guide(self.run(name, progress=progress), self.inputs) for name in recipe.guides}
+        guides = {name: Guide(self.run(name, progress=progress), self.on_device) for name in recipe.guides}
         for name, guide in guides.items():
             check_guide(name, guide.record, self.split)
         if recipe.kind != "network":
@@ -170,7 +176,7 @@ class Experiment:
         if done.interrupted:
             raise KeyboardInterrupt(f"training of {recipe.name} was interrupted; nothing was stored")
         model = model.deployed if recipe.deployed else model
-        output = predict(model, self.inputs, torch.arange(len(self.inputs.labels)))
+        output = predict(model, self.on_device, self.on_device.every_row)
         result = {
             "chosen_epoch": done.chosen_epoch,
             "seconds": float(done.log["seconds"].sum()),
@@ -183,7 +189,7 @@ class Experiment:
             result["eeg_share"] = 100 * model.eeg_share(train)
         kept = getattr(loss, "kept_history", [])
         kept = torch.stack(kept).numpy() if kept else np.zeros((0, 0), bool)
-        record = RunRecord(spec, done.log, output.logits.numpy(), kept, result, folder)
+        record = RunRecord(spec, done.log, output.logits.cpu().numpy(), kept, result, folder)
         store_run(record, model, self._identity())
         discard(checkpoint)
         with contextlib.suppress(OSError):

@@ -25,7 +25,8 @@ _DERIVED = "experiments/derived.py"
 SOURCES: dict[str, tuple[str, ...]] = {
     "training": (
         *("experiments/runs.py", "experiments/learner.py", "experiments/losses.py", "experiments/study.py"),
-        *("training/loop.py", "training/inputs.py", "training/settings.py", "methods/loss.py"),
+        *("training/loop.py", "training/inputs.py", "training/settings.py", "training/device.py"),
+        "methods/loss.py",
         *("models/registry.py", "models/output.py", "models/frontend.py"),
         *("data/normalise.py", "data/eeg_features.py", "data/entropy.py", "data/splits/*.py"),
     ),

@@ -91,7 +91,7 @@ class EmotionKDLoss(CrossEntropy):
         outputs = zip(*(self._forward_teacher(rows) for rows in chunks), strict=True)
         everything = []
         for parts in outputs:
-            value = torch.full((len(self.inputs.labels), parts[0].shape[1]), torch.nan, dtype=parts[0].dtype)
+            value = parts[0].new_full((len(self.inputs.labels), parts[0].shape[1]), torch.nan)
             everything.append(value.index_copy(0, self.inputs.train, torch.cat(parts)))
         return everything[0], everything[1]
 

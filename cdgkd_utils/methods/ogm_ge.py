@@ -198,7 +198,8 @@ class GradientModulation(RebalancedCrossEntropy):
         spread = gradient.std(correction=0) if self.noise else None
         gradient.mul_(scale)
         if spread is not None:
-            gradient.add_(spread * torch.randn(gradient.shape, generator=self.generator, dtype=gradient.dtype))
+            noise = torch.randn(gradient.shape, generator=self.generator, dtype=gradient.dtype)
+            gradient.add_(spread * noise.to(gradient.device))
 
     def after_step(self, model: nn.Module, inputs: Batches) -> dict[str, float]:
         return self._log

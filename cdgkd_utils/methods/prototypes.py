@@ -122,6 +122,8 @@ class Prototypes:
         if self.value is None:
             self.value, self.present = means, present
             return
+        # A checkpoint comes back on the CPU.
+        self.value, self.present = self.value.to(means.device), self.present.to(means.device)
         mixed = (1 - self.momentum) * means + self.momentum * self.value
         fresh = torch.where(self.present[:, None], mixed, means)
         self.value = torch.where(present[:, None], fresh, self.value)

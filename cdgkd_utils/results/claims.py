@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
+from .paired import paired, pooled_difference
 from .paper import POSTER_ROWS
 from .statistics import holm
-from .tables import paired
+from .tables import interval_kind
 
 LEVEL = 0.05
-MIN_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -118,27 +119,54 @@ def compare_claims(runs: pd.DataFrame, metric: str, *, own_data: bool = False) -
         As :func:`~.tables.results_table` takes it; may hold both tables and several data sets.
     metric : str
     own_data : bool
-        Whether every repetition has data of its own; used from 3 repetitions on.
+        Whether every repetition has data of its own; used from :data:`~.tables.MIN_REPEATS` repetitions on.
 
     Returns
     -------
     dict of str to DataFrame
-        By the claim's text, rows as in :func:`~.tables.paired`, with ``test``, the one that ``p_holm`` corrects:
-        "repetitions" or "corrected". ``p_holm`` counts all comparisons of the claim, over
-        methods, data sets, targets and protocols. A claim whose methods were not run is left out.
+        By the claim's text, rows as in :func:`~.paired.paired`, with ``test``: "repetitions" or "corrected". It
+        is the test that ``p_holm`` corrects and that ``low`` and ``high`` belong to. ``p_holm`` counts all
+        comparisons of the claim, over methods, data sets, targets and protocols. A claim whose methods were not run
+        is left out.
     """
     comparisons = {}
-    by_repeat = own_data and runs["repeat"].nunique() >= MIN_REPEATS
+    test = interval_kind(runs, own_data)
+    for claim, chosen in _tested(runs, metric):
+        frame = paired(chosen, claim.table, claim.better, metric)
+        if test == "repetitions":
+            frame = frame.assign(low=frame["low_repeats"], high=frame["high_repeats"])
+        p = frame["p_repeats"] if test == "repetitions" else frame["p"]
+        comparisons[claim.text] = frame.assign(p_holm=holm(p.to_numpy()), test=test)
+    return comparisons
+
+
+def claim_intervals(runs: pd.DataFrame, metric: str, *, own_data: bool = False) -> pd.DataFrame:
+    """By how much each claim's method is better, over all its comparisons together.
+
+    Parameters
+    ----------
+    runs, metric, own_data
+        As in :func:`compare_claims`.
+
+    Returns
+    -------
+    DataFrame
+        Index: the claim. ``n, mean, low, high`` of :func:`~.paired.pooled_difference`, in percentage points.
+    """
+    rows = {
+        claim.text: pooled_difference(chosen, claim.table, claim.better, claim.than, metric, own_data=own_data)
+        for claim, chosen in _tested(runs, metric)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["n", "mean", "low", "high"]).rename_axis("claim")
+
+
+def _tested(runs: pd.DataFrame, metric: str) -> Iterator[tuple[Claim, pd.DataFrame]]:
+    """Claims that these runs can speak to, each with the runs of its methods."""
     for claim in CLAIMS:
         chosen = runs[runs["method"].isin([claim.better, *claim.than])]
         held = chosen[(chosen["table"] == claim.table) & (chosen["metric"] == metric)]["method"].unique()
-        if claim.better not in held or len(held) < 2:
-            continue
-        frame = paired(chosen, claim.table, claim.better, metric)
-        p = frame["p_repeats"] if by_repeat else frame["p"]
-        test = "repetitions" if by_repeat else "corrected"
-        comparisons[claim.text] = frame.assign(p_holm=holm(p.to_numpy()), test=test)
-    return comparisons
+        if claim.better in held and len(held) > 1:
+            yield claim, chosen
 
 
 def judge_claims(comparisons: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -172,6 +200,37 @@ def judge_claims(comparisons: dict[str, pd.DataFrame]) -> pd.DataFrame:
             "likely reason": "" if verdict == "holds" else claim.if_not,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
+
+
+def claims_table(
+    runs: pd.DataFrame, comparisons: dict[str, pd.DataFrame], metric: str, *, own_data: bool = False
+) -> pd.DataFrame:
+    """The verdicts, with the interval of all comparisons of a claim together.
+
+    Parameters
+    ----------
+    runs, metric, own_data
+        As in :func:`compare_claims`.
+    comparisons : dict of str to DataFrame
+        From it.
+
+    Returns
+    -------
+    DataFrame
+        ``claim``, the columns of :func:`judge_claims` but ``difference``, ``n, mean, low, high`` of
+        :func:`claim_intervals`, the ``least`` and ``most`` of the single comparisons, ``metric`` and ``test``.
+    """
+    judged = judge_claims(comparisons).drop(columns="difference", errors="ignore")
+    judged = judged.join(claim_intervals(runs, metric, own_data=own_data)).rename_axis("claim").reset_index()
+    ends = {"least": "min", "most": "max"}
+    single = {name: [comparisons[claim]["mean"].agg(end) for claim in judged["claim"]] for name, end in ends.items()}
+    return judged.assign(**single, metric=metric, test=interval_kind(runs, own_data))
+
+
+def telling_metric(runs: pd.DataFrame) -> str:
+    """The metric that claims are judged by: the least noisy one that these runs have."""
+    known = (runs["metric"] == "expected_accuracy").any()  # the twin's truth
+    return "expected_accuracy" if known else "balanced_accuracy"
 
 
 def _verdict(better: int, worse: int, n: int) -> str:

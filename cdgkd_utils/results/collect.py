@@ -32,6 +32,8 @@ class Design:
     n_runs : int
     n_expected : int
         Runs that make a cell complete.
+    own_data : bool
+        Whether every repetition has data of its own, as on the twin.
     """
 
     layout: str
@@ -40,6 +42,7 @@ class Design:
     scores: pd.DataFrame
     n_runs: int
     n_expected: int
+    own_data: bool = False
 
     @property
     def protocols(self) -> list[str]:
@@ -47,10 +50,19 @@ class Design:
         return in_order(self.scores["protocol"])
 
 
-def collect_design(runs: list[tuple[int, Path]], *, layout: str, data: str, profile: str, n_expected: int) -> Design:
-    """Scores of the runs on one data set, with what the tables have to say about them."""
+def collect_design(
+    runs: list[tuple[int, Path]], *, layout: str, data: str, profile: str, n_expected: int, own_data: bool = False
+) -> Design:
+    """Scores of the runs on one data set, with what the tables have to say about them.
+
+    Parameters
+    ----------
+    runs : list of (repeat, folder)
+    layout, data, profile, n_expected, own_data
+        As in :class:`Design`.
+    """
     scores = collect(runs, profile=profile, data=data, dataset=layout)
-    return Design(layout, data, profile, scores, len(runs), n_expected)
+    return Design(layout, data, profile, scores, len(runs), n_expected, own_data)
 
 
 def high_probability(logits: np.ndarray) -> np.ndarray:

@@ -17,6 +17,10 @@ UNDEFINED = float("nan")
 FIRST_METRICS = {"balanced_accuracy": "bal", "macro_f1": "F1", "expected_accuracy": "exp"}
 FURTHER_METRICS = {"auc": "AUC", "vote_accuracy": "vote", "worst_subject": "worst"}
 FURTHER_METRICS |= {"ece": "ECE", "ece_mass": "ECEm", "brier": "Brier"}
+INTERVALS = {
+    "corrected": "corrected for overlapping training sets",
+    "repetitions": "over repetitions, each with people of its own",
+}
 
 
 def readable(long_table: pd.DataFrame, dataset: str = "deap", metric: str = "accuracy") -> pd.DataFrame:
@@ -25,15 +29,15 @@ def readable(long_table: pd.DataFrame, dataset: str = "deap", metric: str = "acc
     Parameters
     ----------
     long_table : DataFrame
-        From :func:`results_table` (one table of the paper).
+        From :func:`~.tables.results_table` (one table of the paper).
     dataset : str
     metric : str
 
     Returns
     -------
     DataFrame
-        Strings. A cell reads ``63.1 ± 1.2 [60.9, 65.3] n=3/3`` (mean ± sd over runs, corrected 95 % interval,
-        runs done of runs expected), without interval where all runs are equal, or ``0 of 3``; the last row is the
+        Strings. A cell reads ``63.1 ± 1.2 [60.9, 65.3] n=3/3`` (mean ± sd over runs, 95 % interval, runs done
+        of runs expected), without interval where all runs are equal, or ``0 of 3``; the last row is the
         majority class, and beside each target stands the paper's accuracy. Rows marked * are controls that the
         paper does not have.
 
@@ -108,7 +112,7 @@ def as_text(long_table: pd.DataFrame, dataset: str = "deap") -> str:
     Parameters
     ----------
     long_table : DataFrame
-        From :func:`results_table`.
+        From :func:`~.tables.results_table`.
     dataset : str
 
     Returns
@@ -145,7 +149,7 @@ def as_text(long_table: pd.DataFrame, dataset: str = "deap") -> str:
             blocks.append(f"{target}, further scores\n{_block_text(scored)}")
     legend = ", ".join(f"{name} = {METRIC_NAMES[metric]}" for metric, name in (first | further).items())
     blocks.append(
-        "mean ± sd [95 % interval, corrected for overlapping training sets] runs done/expected, in %. "
+        f"mean ± sd [95 % interval, {INTERVALS[part['interval'].iloc[0]]}] runs done/expected, in %. "
         f"* control, not in the paper.\n{textwrap.fill(legend, 140)}"
     )
     if further.keys() & set(LOWER_IS_BETTER):

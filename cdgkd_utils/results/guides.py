@@ -11,6 +11,15 @@ import pandas as pd
 from .collect import high_probability
 
 QUALITIES = ("nll", "entropy", "agreement", "r_posterior", "r_noise")
+# Recipes that teach, by what they are called.
+GUIDES = {
+    "fusion_rebalanced": "teacher",
+    "ta1_drop": "first assistant",
+    "ta2_drop": "second assistant",
+    "bagged": "bagged teacher",
+    "oof": "out-of-fold teacher",
+    "oracle": "truth",
+}
 
 
 def guide_quality(folders: Mapping[str, Path], part: str = "train") -> pd.DataFrame:
@@ -43,6 +52,37 @@ def guide_quality(folders: Mapping[str, Path], part: str = "train") -> pd.DataFr
     """
     rows = {name: _quality(folder, part) for name, folder in folders.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(QUALITIES)).rename_axis("guide")
+
+
+def mean_quality(qualities: pd.DataFrame) -> pd.DataFrame:
+    """Mean and spread of many guides' qualities.
+
+    Parameters
+    ----------
+    qualities : DataFrame
+        One row per guide's run and part: ``guide`` (a key of :data:`GUIDES`), ``dataset, target, seed, fold, part``
+        and the columns of :func:`guide_quality`.
+
+    Returns
+    -------
+    DataFrame
+        One row per data set, part and guide, in the order of :data:`GUIDES`: ``n`` runs over targets, seeds and
+        folds, and of each quality its mean, with ``_sd`` its standard deviation over them.
+    """
+    columns = ["dataset", "part", "guide", "n", *(f"{q}{end}" for q in QUALITIES for end in ("", "_sd"))]
+    if qualities.empty:
+        return pd.DataFrame(columns=columns)
+    rows = []
+    for (dataset, part), group in qualities.groupby(["dataset", "part"], sort=False):
+        for guide, mine in group.groupby("guide"):
+            row = {"dataset": dataset, "part": part, "guide": guide, "n": len(mine)}
+            for quality in QUALITIES:
+                row |= {quality: mine[quality].mean(), f"{quality}_sd": mine[quality].std()}
+            rows.append(row)
+    frame = pd.DataFrame(rows, columns=columns)
+    order = frame["guide"].map({name: place for place, name in enumerate(GUIDES)})
+    blocks = pd.factorize(frame["dataset"] + frame["part"])[0]
+    return frame.iloc[np.lexsort((order, blocks))].reset_index(drop=True)
 
 
 def _quality(folder: Path, part: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""From tidy runs to the long results table and the paired comparisons. `display` makes them readable."""
+"""From tidy runs to the long results table. `paired` compares its rows, `display` makes it readable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 from ..data.constants import TARGETS
 from .metrics import METRICS
 from .paper import DATASETS, PROTOCOL_NAMES, PROTOCOLS, ROWS, VARIANTS, paper_accuracy
-from .statistics import effect_size, holm, independent_repeats, mean_interval, paired_test
+from .statistics import independent_repeats, mean_interval
 
 if TYPE_CHECKING:
     from .collect import Design
@@ -23,9 +23,8 @@ CELL = ["table", "dataset", "target", "protocol"]
 ONE_VALUE = [*CELL, "method", "repeat", "fold", "metric"]
 RUN_COLUMNS = [*ONE_VALUE, "value", "n_train", "n_test", "profile", "data"]
 LONG_COLUMNS = [*CELL, "method", "metric", "mean", "sd", "n_runs", "n_expected"]
-LONG_COLUMNS += ["low", "high", "paper", "profile", "data"]
-PAIRED_COLUMNS = [*CELL, "reference", "method", "metric", "n", "mean", "sd", "low", "high", "dz", "dz_low", "dz_high"]
-PAIRED_COLUMNS += ["t", "p", "p_holm", "p_naive", "p_repeats"]
+LONG_COLUMNS += ["low", "high", "paper", "profile", "data", "interval"]
+MIN_REPEATS = 3  # repetitions from which on their means are taken for the independent units
 UNDEFINED = float("nan")
 
 
@@ -37,6 +36,7 @@ def results_table(
     data: str,
     datasets: Sequence[str] = DATASETS,
     protocols: Sequence[str] = PROTOCOLS,
+    own_data: bool = False,
 ) -> pd.DataFrame:
     """Summarise the runs of one of the paper's tables, in long form, with the rows nobody ran yet.
 
@@ -55,21 +55,25 @@ def results_table(
         Data sets whose rows are wanted, run or not.
     protocols : sequence of str
         Protocols whose rows are wanted, run or not.
+    own_data : bool
+        Whether every repetition has data of its own, as on the twin; used from :data:`MIN_REPEATS` repetitions on.
 
     Returns
     -------
     DataFrame
-        Columns :data:`LONG_COLUMNS`. ``mean, sd, low, high`` and ``paper`` in %; the interval is the corrected
-        95 % interval (:func:`~.statistics.mean_interval`), cut to 0 .. 100. ``paper`` stands on accuracy rows
-        only. Every method of the table has an accuracy row for every data set, target and protocol; one
-        without runs has ``n_runs`` 0 and NaN.
+        Columns :data:`LONG_COLUMNS`. ``mean, sd, low, high`` and ``paper`` in %. ``interval`` says what the 95 %
+        interval, cut to 0 .. 100, allows for: "corrected" for overlapping training sets
+        (:func:`~.statistics.mean_interval`), or over the means of "repetitions" that share no data
+        (:func:`~.statistics.independent_repeats`). ``paper`` stands on accuracy rows only.
+        Every method of the table has an accuracy row for every data set, target and protocol; one without runs has
+        ``n_runs`` 0 and NaN.
 
     Raises
     ------
     ValueError
         A column is missing; a name is unknown; runs are doubled, mixed, too many, or not shares.
     """
-    runs = _checked(runs, table)
+    runs = checked_runs(runs, table)
     for column, wanted in (("profile", profile), ("data", data)):
         others = sorted(set(runs[column]) - {wanted})
         if others:
@@ -82,6 +86,7 @@ def results_table(
     unwanted = sorted(set(runs["protocol"]) - set(protocols))
     if unwanted:
         raise ValueError(f"runs: protocol {', '.join(unwanted)} is not among {', '.join(protocols)}")
+    interval = interval_kind(runs, own_data)
     groups = dict(list(runs.groupby([*CELL, "method", "metric"])))
     rows = []
     for dataset in datasets:
@@ -90,80 +95,30 @@ def results_table(
                 for method in ROWS[table]:
                     cell = (table, dataset, target, protocol, method)
                     for metric in ("accuracy", *[m for m in METRICS if m != "accuracy" and (*cell, m) in groups]):
-                        summary = _summary(groups.get((*cell, metric)), cell, metric, n_expected)
-                        rows.append((*cell, metric, *summary, profile, data))
+                        summary = _summary(groups.get((*cell, metric)), cell, metric, n_expected, interval)
+                        rows.append((*cell, metric, *summary, profile, data, interval))
     return pd.DataFrame(rows, columns=LONG_COLUMNS)
 
 
-def _summary(group: pd.DataFrame | None, cell: tuple, metric: str, n_expected: int) -> tuple:
+def interval_kind(runs: pd.DataFrame, own_data: bool) -> str:
+    """What intervals and tests of these runs have to allow for: "repetitions" or "corrected"."""
+    return "repetitions" if own_data and runs["repeat"].nunique() >= MIN_REPEATS else "corrected"
+
+
+def _summary(group: pd.DataFrame | None, cell: tuple, metric: str, n_expected: int, interval: str) -> tuple:
     paper = paper_accuracy(cell[0], cell[4], *cell[1:3]) if metric == "accuracy" else UNDEFINED
     if group is None:
         return (UNDEFINED, UNDEFINED, 0, n_expected, UNDEFINED, UNDEFINED, paper)
-    interval = mean_interval(100 * group["value"], group["n_train"].mean(), group["n_test"].mean())
-    if interval.n > n_expected:
-        raise ValueError(f"runs: {interval.n} runs of {cell}, {metric}, but n_expected is {n_expected}")
-    low, high = np.clip((interval.low, interval.high), 0.0, 100.0)
-    return (interval.mean, interval.sd, interval.n, n_expected, low, high, paper)
-
-
-def paired(runs: pd.DataFrame, table: int, reference: str, metric: str = "accuracy") -> pd.DataFrame:
-    """Compare one method with every other on the runs they share.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        As in :func:`results_table`.
-    table : {1, 2}
-    reference : str
-        Method key; differences are reference minus method.
-    metric : str
-
-    Returns
-    -------
-    DataFrame
-        One row per data set, target, protocol and method: ``table, dataset, target, protocol, reference, method,
-        metric, n`` (shared runs), ``mean, sd, low, high`` of the difference in percentage points, ``dz`` with its
-        interval ``dz_low, dz_high``, ``t``, ``p`` (Nadeau-Bengio), ``p_holm`` (over the methods of one target and
-        protocol), ``p_naive``, and ``p_repeats`` (:func:`~.statistics.independent_repeats`), which is valid where
-        every repetition draws its own data, as on the twin, and nowhere else.
-
-    Raises
-    ------
-    ValueError
-        As in :func:`results_table`, or `reference` or `metric` has no run.
-    """
-    runs = _checked(runs, table)
-    chosen = runs[runs["metric"] == metric]
-    if reference not in set(chosen["method"]):
-        raise ValueError(
-            f"reference: no run of {reference!r} with metric {metric!r} in table {table}; "
-            f"methods there: {', '.join(sorted(set(chosen['method']))) or 'none'}"
-        )
-    families = []
-    for key, group in chosen.groupby(CELL, sort=False):
-        by_run = group.pivot(index=["repeat", "fold"], columns="method", values="value")
-        if reference not in by_run:
-            continue
-        sizes = group["n_train"].mean(), group["n_test"].mean()
-        family = pd.DataFrame(
-            {**dict(zip(CELL, key, strict=True)), "reference": reference, "method": method, "metric": metric}
-            | _compared(100 * (by_run[reference] - by_run[method]), *sizes)
-            for method in ROWS[table]
-            if method in by_run and method != reference
-        )
-        if len(family):
-            families.append(family.assign(p_holm=holm(family["p"])))
-    if not families:
-        return pd.DataFrame(columns=PAIRED_COLUMNS)
-    return pd.concat(families, ignore_index=True)[PAIRED_COLUMNS]
-
-
-def _compared(differences: pd.Series, n_train: float, n_test: float) -> dict[str, float]:
-    """All that `paired` says of differences, whose index holds the repetition and fold of each run."""
-    effect = effect_size(differences, n_train, n_test)
-    by_repeat = independent_repeats(differences, differences.index.get_level_values("repeat"))
-    more = {"dz_low": effect.low, "dz_high": effect.high, "p_repeats": by_repeat["p"]}
-    return paired_test(differences, n_train, n_test) | more
+    values = 100 * group["value"]
+    found = mean_interval(values, group["n_train"].mean(), group["n_test"].mean())
+    if found.n > n_expected:
+        raise ValueError(f"runs: {found.n} runs of {cell}, {metric}, but n_expected is {n_expected}")
+    bounds = found.low, found.high
+    if interval == "repetitions":
+        over_repeats = independent_repeats(values, group["repeat"])
+        bounds = over_repeats["low"], over_repeats["high"]
+    low, high = np.clip(bounds, 0.0, 100.0)
+    return (found.mean, found.sd, found.n, n_expected, low, high, paper)
 
 
 def both_tables(designs: Sequence[Design], table: int) -> pd.DataFrame:
@@ -175,7 +130,10 @@ def both_tables(designs: Sequence[Design], table: int) -> pd.DataFrame:
         From :func:`~.collect.collect_design`, each with its own layout.
     table : {1, 2}
     """
-    parts = [results_table(d.scores, table, d.n_expected, d.profile, d.data, [d.layout], d.protocols) for d in designs]
+    parts = [
+        results_table(d.scores, table, d.n_expected, d.profile, d.data, [d.layout], d.protocols, d.own_data)
+        for d in designs
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -222,8 +180,8 @@ def write_csv(table: pd.DataFrame, path: str | os.PathLike) -> Path:
     return path
 
 
-def _checked(runs: pd.DataFrame, table: int) -> pd.DataFrame:
-    """The runs of `table`, or one clear error."""
+def checked_runs(runs: pd.DataFrame, table: int) -> pd.DataFrame:
+    """The runs of `table`, or one clear error (see :func:`results_table`)."""
     if table not in ROWS:
         raise ValueError(f"table: expected one of {', '.join(map(str, ROWS))}, got {table!r}")
     missing = [column for column in RUN_COLUMNS if column not in runs]

@@ -25,6 +25,7 @@ from .settings import TrainSettings
 
 FORMAT = 1  # raise when the content of the file changes
 N_ATTEMPTS = 5  # at making the folder of a checkpoint
+CPU = torch.device("cpu")
 WRITE_SHARE = 0.05  # of a training's time, at most, goes into writing checkpoints
 
 
@@ -42,7 +43,8 @@ class Training:
     loss : CrossEntropy
     optimizer : Optimizer
     shuffler : torch.Generator
-        Of the order of the mini-batches. Dropout draws from torch's global generator, whose state is kept too.
+        Of the order of the mini-batches. Dropout draws from torch's global generator, and on a GPU from that of the
+        device; their states are kept too.
     history : list of dict
         Rows of the epoch log.
     best : int
@@ -61,6 +63,11 @@ class Training:
     best_score: tuple[float, float] = (-float("inf"), -float("inf"))
     best_weights: dict[str, Tensor] | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Of the model."""
+        return next(self.model.parameters()).device
+
     def state_dict(self) -> dict:
         """All of it, between two epochs; tensors share the memory of the living ones."""
         return {
@@ -69,6 +76,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "shuffler": self.shuffler.get_state(),
             "dropout": torch.get_rng_state(),
+            "dropout on gpu": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "history": self.history,
             "best": self.best,
             "best_score": self.best_score,
@@ -76,12 +84,14 @@ class Training:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Go back to a :meth:`state_dict`, torch's global generator included."""
+        """Go back to a :meth:`state_dict`, torch's global generators included."""
         self.model.load_state_dict(state["model"])
         self.loss.load_state_dict(state["loss"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.shuffler.set_state(state["shuffler"])
         torch.set_rng_state(state["dropout"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["dropout on gpu"], self.device)
         self.history, self.best = state["history"], state["best"]
         self.best_score, self.best_weights = state["best_score"], state["best_weights"]
 
@@ -124,9 +134,10 @@ def _checksum(tensors: Iterable[Tensor]) -> int:
     return total
 
 
-def _made_with() -> dict[str, object]:
+def made_with(device: torch.device) -> dict[str, object]:
     """Where equal sums may round differently: a training begun elsewhere could not be finished to the same bits."""
-    return {"format": FORMAT, "torch": str(torch.__version__), "cpu": torch.backends.cpu.get_cpu_capability()}
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return {"format": FORMAT, "torch": str(torch.__version__), "cpu": torch.backends.cpu.get_cpu_capability()} | gpu
 
 
 class CheckpointFile:
@@ -137,10 +148,12 @@ class CheckpointFile:
     path : Path
     belongs_to : dict
         From :func:`identity`.
+    device : torch.device
+        Of the training.
     """
 
-    def __init__(self, path: Path, belongs_to: dict[str, object]):
-        self.path, self.belongs_to = path, belongs_to
+    def __init__(self, path: Path, belongs_to: dict[str, object], device: torch.device = CPU):
+        self.path, self.belongs_to, self.made_with = path, belongs_to, made_with(device)
         self._began, self._writing = time.perf_counter(), 0.0
 
     def read(self) -> dict | None:
@@ -163,7 +176,7 @@ class CheckpointFile:
                 file.seek(0)
                 # Read as tensors and plain values: no code in the file is run.
                 stored = torch.load(file, map_location="cpu", weights_only=True)
-            belongs_to, made_with, state = stored["belongs_to"], stored["made_with"], stored["training"]
+            belongs_to, elsewhere, state = stored["belongs_to"], stored["made_with"], stored["training"]
         except (FileNotFoundError, NotADirectoryError):
             return None
         except pickle.UnpicklingError:
@@ -171,8 +184,8 @@ class CheckpointFile:
         except Exception as error:
             return self._start_again(f"cannot be read ({error})")
         # First: another version may start from other weights, too.
-        if made_with != _made_with():
-            return self._start_again(f"was written with {made_with}, this is {_made_with()}")
+        if elsewhere != self.made_with:
+            return self._start_again(f"was written with {elsewhere}, this is {self.made_with}")
         for name, here in self.belongs_to.items():
             if (there := belongs_to.get(name)) != here:
                 raise CheckpointError(
@@ -196,7 +209,7 @@ class CheckpointFile:
     def write(self, state: dict) -> None:
         """Replace the file, whole or not at all; a failure is a warning, since the training does not depend on it."""
         start = time.perf_counter()
-        content = {"belongs_to": self.belongs_to, "made_with": _made_with(), "training": state}
+        content = {"belongs_to": self.belongs_to, "made_with": self.made_with, "training": state}
         # In memory first: torch reports a full disk as an internal error of its archive.
         buffer = io.BytesIO()
         torch.save(content, buffer)

@@ -51,16 +51,16 @@ class NotFiniteError(ValueError):
 
 
 @contextlib.contextmanager
-def deterministic(seed: int) -> Iterator[None]:
+def deterministic(seed: int, device: torch.device) -> Iterator[None]:
     """Dropout masks from `seed` and one thread, with the global state put back afterwards.
 
     One thread because a sum over threads depends on their number, and because these networks are too small
-    to gain from a second.
+    to gain from a second. On a GPU, masks come from its own generator, which is treated alike.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             yield
     finally:
@@ -83,7 +83,7 @@ def fit(
     Parameters
     ----------
     model : Module
-        Freshly initialised.
+        Freshly initialised, on the device of the inputs.
     inputs : Inputs
     loss : CrossEntropy
         Or another loss of `methods`; fresh, too.
@@ -116,11 +116,11 @@ def fit(
     training = Training(model, loss, optimizer, shuffler)
     file = state = None
     if checkpoint is not None:
-        file = CheckpointFile(checkpoint, identity(training, inputs, settings, seed, checkpoint.stem))
+        file = CheckpointFile(checkpoint, identity(training, inputs, settings, seed, checkpoint.stem), training.device)
         state = file.read()
     interrupted = diverged = False
 
-    with deterministic(seed):
+    with deterministic(seed, inputs.labels.device):
         if state is not None:
             training.load_state_dict(state)
         n_resumed = len(training.history)
@@ -188,7 +188,7 @@ def _one_epoch(
     row = {"epoch": epoch}
     row |= loss.begin_epoch(epoch, lambda: (predict(model, inputs, inputs.train), inputs.labels[inputs.train]))
     model.train(settings.train_mode)
-    order = inputs.train[torch.randperm(len(inputs.train), generator=shuffler)]
+    order = inputs.train[torch.randperm(len(inputs.train), generator=shuffler).to(inputs.train.device)]
     sums: dict[str, float] = {}
     seen, right, total = 0, 0, 0.0
     for rows in order.split(settings.batch_size):

@@ -44,7 +44,7 @@ def dot_plot(
     Returns
     -------
     Axes
-        Dots are means over runs, bars corrected 95 % intervals, open diamonds the paper's accuracies (drawn for
+        Dots are means over runs, bars 95 % intervals, open diamonds the paper's accuracies (drawn for
         the metric accuracy only), all in %. A method without runs is grey; beside an incomplete one stands how
         many of the expected runs are done (in the protocol with fewer).
 

@@ -1,6 +1,6 @@
 """A leakage audit: takes any index of windows and any split of it, and names every leak that they show.
 
-The certificate of :mod:`.splits` proves that the project's own split is clean; this module judges other people's.
+The certificate of :mod:`.split` proves that the project's own split is clean; this module judges other people's.
 The leaks are those of data-formats.md, section 4.3.
 """
 
