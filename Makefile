@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_MMAP_THRESHOLD_ ?= 1000000000
 export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 
-.PHONY: run test lab notebooks lint stages bench help
+.PHONY: run test lab notebooks lint stages bench class book browser help
 
 help:
 	@echo "make run        all notebooks by papermill into build/notebooks, then both tables"
@@ -31,6 +31,9 @@ help:
 	@echo "make test       oracle tests, then the committed notebooks under nbval"
 	@echo "make lab        JupyterLab"
 	@echo "make notebooks  re-execute the committed notebooks and store their outputs"
+	@echo "make class      copies of the notebooks for a class into build/class: students' without solutions"
+	@echo "make book       all notebooks as one static site into build/book"
+	@echo "make browser    JupyterLab and the site in headless Chromium: every panel moved once (not part of make test)"
 	@echo "make lint       ruff over package, tests, benchmarks and notebooks"
 	@echo "make bench      every speed goal, measured on this machine: bench/results.md  (ONLY=steps,grid prints some)"
 
@@ -53,6 +56,18 @@ lab: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python -m cdgkd_utils store
+
+class: $(READY)
+	$(BIN)/python -m cdgkd_utils class --out build/class
+
+book: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[book]"
+	$(BIN)/python -m cdgkd_utils book --out build/book
+
+# Playwright brings its driver; the browser is the system's (Debian: apt install chromium).
+browser: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[book,browser]"
+	$(BIN)/python -m pytest tests/test_browser.py -m browser -rs
 
 # After raising a version in cdgkd_utils/experiments/stages.py: record the sources it stands for.
 stages: $(READY)

@@ -1,4 +1,5 @@
-"""The command line: ``python -m cdgkd_utils run | grid | export | predict | store | publish | twin | doctor``."""
+"""The command line: ``python -m cdgkd_utils run``, ``grid``, ``export``, ``predict``, ``store``, ``publish``,
+``class``, ``book``, ``twin`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from .cli_deploy import add_deploy
 from .cli_grid import add_grid
+from .cli_teaching import add_teaching
 from .config import CROPS, DATASETS, FAMILIES, PROFILES, PROTOCOLS, TARGETS, WORLDS, Params, home, shown
 
 
@@ -98,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("config", type=Path, metavar="CONFIG.yaml")
     publish.add_argument("--partial", action="store_true", help="accept runs that are missing")
     publish.set_defaults(run=_publish)
+    add_teaching(commands)
     return parser
 
 

@@ -147,6 +147,8 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.metadata.get("tags") == []:
             del cell.metadata["tags"]
+        if "hide-input" in tags:
+            cell.metadata["jupyter"] = {"source_hidden": True}  # JupyterLab folds the code, whatever its tags say
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         cell.id = f"cell-{number:02d}"

@@ -14,7 +14,8 @@ import cdgkd_utils
 PACKAGE = Path(cdgkd_utils.__file__).parent
 # A room imports from rooms to its left or from itself.
 ROOMS = ("", "config", "data", "models", "methods", "training", "experiments", "deploy", "results", "viz", "outside")
-OUTSIDE = ("notebooks", "cli", "cli_deploy", "cli_grid", "collecting", "publish", "__main__")
+CLI = ("cli", "cli_deploy", "cli_grid", "cli_teaching", "__main__")
+OUTSIDE = (*CLI, "notebooks", "collecting", "publish", "teaching")
 WITHOUT_TORCH = ("results", "viz")
 NOT_FOR_RESULTS = ("torch", "models", "methods", "training", "experiments", "deploy")
 MAX_LINES = 280

@@ -11,6 +11,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from . import alt
+
 STYLE_FILE = Path(__file__).with_name("cdgkd.mplstyle")
 
 COLOURS = {
@@ -37,8 +39,9 @@ COLOURS = {
 
 
 def use() -> None:
-    """Apply the project's style to all figures made from now on."""
+    """Apply the project's style to all figures made from now on; in a notebook, store alternative texts with them."""
     plt.style.use(STYLE_FILE)
+    alt.record()
 
 
 def colour(name: str, position: int = 0) -> str:

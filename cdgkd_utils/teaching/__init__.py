@@ -1,0 +1,1 @@
+"""The notebooks as teaching material: copies for a class, and one static site."""
