@@ -174,7 +174,9 @@ def leak_panel(index: pd.DataFrame, labels: np.ndarray, folds: Mapping[str, Fold
             style=words,
         ),
         "labels": ipywidgets.ToggleButtons(
-            options=[("true", "true"), ("permuted between trials", "permuted")], description="labels", style=words
+            options=[("true", "true"), ("permuted", "permuted")],
+            description="labels (permuted: between trials)",
+            style=words,
         ),
     }
     return Panel(draw, controls, alt=lambda protocol, labels: leak_alt(scores, protocol, labels))
