@@ -60,7 +60,8 @@ def test_rounding_is_numpys_at_every_float16_its_neighbours_and_every_tie():
     numbers = np.concatenate([base, np.nextafter(base, np.float32(np.inf)), np.nextafter(base, np.float32(-np.inf))])
     # Few special numbers among many others take the way by integers, many of them the other: both must agree.
     loud = numbers[np.abs(numbers) > 1e-4]
-    for given in (numbers, loud, np.append(loud, [0, -0.0, 1e-6, np.inf]).astype(np.float32), np.zeros(9, np.float32)):
+    many_zeros = np.concatenate([loud, np.zeros(len(loud)), np.full(5, -0.0), [1e-6, np.inf]]).astype(np.float32)
+    for given in (numbers, loud, np.append(loud, [0, -0.0, 1e-6, np.inf]).astype(np.float32), many_zeros, 0 * loud[:9]):
         with np.errstate(over="ignore"):
             expected = given.astype(np.float16)
         np.testing.assert_array_equal(rounded(given).view(np.uint16), expected.view(np.uint16))

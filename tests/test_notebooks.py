@@ -234,8 +234,8 @@ def tagged(path, tag):
     return [cell for cell in code_cells(path) if tag in cell.metadata.get("tags", [])]
 
 
-def test_there_are_six_numbered_notebooks():
-    assert [path.name[:3] for path in COMMITTED] == ["01_", "02_", "03_", "04_", "05_", "06_"]
+def test_the_notebooks_are_numbered_without_a_gap():
+    assert [path.name[:3] for path in COMMITTED] == [f"{number:02d}_" for number in range(8)]
 
 
 @each_notebook

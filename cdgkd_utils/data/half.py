@@ -17,6 +17,7 @@ from .errors import DataError
 LARGEST = 65504  # the largest float16
 _OVERFLOW = np.float32(65520).view(np.uint32)  # bits of what rounds to infinity from here on
 _SMALLEST_NORMAL = np.float32(2.0**-14).view(np.uint32)  # smaller float16 have fewer digits
+_ZERO = np.uint32(112 << 23)  # bits that become those of 0
 # Noise of rounding: sd as a share of the window's own, and in µV a share of BioSemi's least significant bit.
 TOLERATED_SHARE, TOLERATED_NOISE = 1e-3, 0.01
 # 1 - (spread / root mean square)**2 where the noise may reach the share; 0.76, less what sums in float32 may miss.
@@ -125,13 +126,16 @@ def rounded(array: np.ndarray) -> np.ndarray:
         bits = array.view(np.uint32)
         magnitude = bits & np.uint32(0x7FFFFFFF)
         special = magnitude - _SMALLEST_NORMAL >= _OVERFLOW - _SMALLEST_NORMAL  # also what lies below, by wrapping
+        if np.count_nonzero(special) > array.size / 8:  # features are often 0
+            special &= magnitude != 0
+            np.maximum(magnitude, _ZERO, out=magnitude)
         if (n_special := np.count_nonzero(special)) > array.size / 8:
             return array.astype(np.float16)
         # 13 digits fewer, half of the last one added, a tie to the even neighbour; the exponent's zero moves by 112.
         digits = magnitude >> np.uint32(13)
         digits &= np.uint32(1)
         digits += magnitude
-        digits -= np.uint32((112 << 23) - 0xFFF)
+        digits -= _ZERO - np.uint32(0xFFF)
         digits >>= np.uint32(13)
         np.right_shift(bits, np.uint32(16), out=magnitude)
         magnitude &= np.uint32(0x8000)
