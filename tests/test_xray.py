@@ -1,5 +1,7 @@
 """The distillation X-ray: the pictures hold the numbers they were given, the panels follow their controls."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -79,7 +81,7 @@ def test_the_distribution_counts_every_window(chain):
         values, edges, _ = outline.get_data()
         counts = [
             sum(low <= v < high for v in chain.true_class(role, "test_trial", 2.0))
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            for low, high in itertools.pairwise(edges)
         ]
         np.testing.assert_allclose(values, 100 * np.array(counts) / 12)
 
