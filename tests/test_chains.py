@@ -74,3 +74,14 @@ def test_what_enters_the_classifiers_makes_the_stored_logits(trained):
         classifier = records[name].model().classifier
         with torch.no_grad():
             np.testing.assert_allclose(classifier(torch.from_numpy(values)), records[name].logits, atol=1e-5)
+
+
+def test_agreement_is_counted_on_validation_windows_alone(trained):
+    record, teacher = trained.run("cdgkd"), trained.run("fusion_rebalanced")
+    key = next(key for key, one in trained._records.items() if one is record)
+    val = trained.inputs.val.numpy()
+    # The teacher's answers on three quarters of the validation windows, the opposite everywhere else.
+    logits = teacher.logits[:, ::-1].copy()
+    logits[val[: 3 * len(val) // 4]] = teacher.logits[val[: 3 * len(val) // 4]]
+    trained._records[key] = replace(record, logits=logits)
+    assert train_chain(trained, 2, 0.5)["agreement"] == (3 * len(val) // 4) / len(val)
