@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
 
 from cdgkd_utils.config import home
 from cdgkd_utils.notebooks import cleaned, collection
@@ -222,8 +224,19 @@ def exercise(page, panel, home):
     for move in moves(panel):
         move()
         if wait_for_another(page, panel, before):
+            wait_until_drawn(page, panel)
             return
     raise AssertionError(f"no move of a control changed the picture; it says: {panel.inner_text()[-300:]!r}")
+
+
+def wait_until_drawn(page, panel):
+    """Wait for the picture to be on the screen: a page may know a picture before it has painted it."""
+    for _ in range(20):
+        shot = Image.open(BytesIO(panel.locator("img").first.screenshot()))
+        if shot.height > 100 and len(shot.convert("RGB").getcolors(maxcolors=1 << 24)) > 20:
+            return
+        page.wait_for_timeout(250)
+    raise AssertionError("the picture stays blank")
 
 
 def screenshots():

@@ -211,7 +211,7 @@ def test_an_onnx_file_that_was_cut_off_or_is_another_network_is_refused(tmp_path
 
 def test_without_the_packages_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr("cdgkd_utils.deploy.onnx_file.importlib.util.find_spec", lambda name: None)
-    said = "ONNX needs onnx, onnxscript, onnxruntime, not installed here; run: pip install 'cdgkd-utils\\[onnx\\]'"
+    said = "ONNX needs onnx, onnxscript, onnxruntime, not installed here; run: pip install -e '.\\[onnx\\]'"
     with pytest.raises(DeployError, match=said):
         write_onnx(invented(), tmp_path)
     with pytest.raises(DeployError, match="ONNX needs onnxruntime, not"):

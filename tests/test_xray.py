@@ -62,7 +62,7 @@ def test_the_most_doubted_trial_is_that_of_a_loop(chain):
 
 def test_one_trial_is_drawn_in_the_order_of_time(chain):
     one, _, curves = soft.soft_figure(chain, "train", 2, 4.0).axes
-    assert one.get_title().startswith("subject 1, trial 2, rated ")
+    assert one.get_title(plt.rcParams["axes.titlelocation"]).startswith("subject 1, trial 2, rated ")
     for role, line in zip(ROLES, one.lines[:3], strict=False):
         assert line.get_xdata().tolist() == [0, 4, 8]
         for number, shown in enumerate(line.get_ydata()):
@@ -143,7 +143,7 @@ def test_numbers_can_be_read_on_their_colours():
 
 def test_the_static_twin_has_every_part_under_one_scale(chain):
     figure = xray.alike_static(chain)
-    assert [ax.get_title() for ax in figure.axes[:6:2]] == ["training windows", "validation windows", "unseen trials"]
+    assert [ax.get_title(plt.rcParams["axes.titlelocation"]) for ax in figure.axes[:6:2]] == ["training windows", "validation windows", "unseen trials"]
     assert len({ax.images[0].norm.vmin for ax in figure.axes[:6:2]}) == 1
 
 

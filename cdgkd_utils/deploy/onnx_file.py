@@ -26,7 +26,7 @@ def onnx_missing(names: tuple[str, ...] = NEEDED) -> str:
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if not missing:
         return ""
-    return f"ONNX needs {', '.join(missing)}, not installed here; run: pip install 'cdgkd-utils[onnx]'"
+    return f"ONNX needs {', '.join(missing)}, not installed here; run: pip install -e '.[onnx]'"
 
 
 def write_onnx(student: Student, folder: Path) -> Path:

@@ -61,7 +61,7 @@ def bundle_path() -> Path:
         if found is None or not found.origin:
             raise ExtractorError(
                 f"extractor 'mediapipe': the package {package} is not installed; "
-                "run: pip install 'cdgkd-utils[mediapipe]', or choose extractor='hog'"
+                "run: pip install -e '.[mediapipe]', or choose extractor='hog'"
             )
     path = Path(found.origin).parent / BUNDLE
     if not path.is_file():

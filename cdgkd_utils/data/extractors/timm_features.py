@@ -102,7 +102,7 @@ def _timm(model: str) -> ModuleType:
     if importlib.util.find_spec("timm") is None:
         raise ExtractorError(
             f"extractor 'timm:{model}': the package timm is not installed; "
-            "run: pip install 'cdgkd-utils[timm]', or choose extractor='hog'"
+            "run: pip install -e '.[timm]', or choose extractor='hog'"
         )
     try:
         import timm

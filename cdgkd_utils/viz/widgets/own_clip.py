@@ -130,7 +130,7 @@ def webcam() -> ipywidgets.Widget:
     """
     if find_spec("anywidget") is None:
         raise ValueError(
-            "the webcam needs the package anywidget; run: pip install 'cdgkd-utils[webcam]', or choose a video file"
+            "the webcam needs the package anywidget; run: pip install -e '.[webcam]', or choose a video file"
         )
     from .webcam import Webcam
 

@@ -85,7 +85,7 @@ def soft_figure(chain: ChainAnswers, part: str, place: int, temperature: float) 
     curves.set_title("softness over the temperature")
     handles, names = one.get_legend_handles_labels()
     figure.legend(handles, names, loc="upper center", ncols=5)
-    figure.text(0.06, 0.945, f"T = {temperature:g}", fontsize=11, fontweight="bold")
+    figure.text(0.06, 0.945, f"T = {temperature:.3g}", fontsize=11, fontweight="bold")
     return figure
 
 
