@@ -1,5 +1,6 @@
 """The cache of prepared windows: built once, complete or absent, never silently wrong."""
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import textwrap
 import time
 import zlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -271,6 +273,70 @@ def test_joined_pieces_have_the_checksums_of_their_bytes_however_they_were_copie
             place += length
         assert place == len(content)
     assert bool(calls) == (kernel in ("in bits", "gives up"))
+
+
+@pytest.mark.parametrize("system", ["knows no reservation", "refuses it", "has reserved too little"])
+def test_space_that_is_not_reserved_changes_nothing(tmp_path, monkeypatch, system):
+    expected = prepared(SETTINGS, logged_parts(tmp_path / "log"), tmp_path / "undisturbed")
+    real, asked = getattr(os, "posix_fallocate", None), []
+
+    def changed(file, place, n_bytes):
+        asked.append(n_bytes)
+        if system == "refuses it":
+            raise OSError(errno.ENOSPC, "planted")
+        real(file, place, n_bytes // 3)
+
+    if system == "knows no reservation" or real is None:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", changed)
+    prepared(SETTINGS, logged_parts(tmp_path / "log"), tmp_path / "disturbed")
+    key = expected.meta["key"]
+    assert contents(tmp_path / "disturbed/prepared" / key) == contents(tmp_path / "undisturbed/prepared" / key)
+    n_bytes = {28 * 512 * 2, 5 * 768 * 2, 5}  # of a window
+    assert not asked or set(asked) == {number * size for number in (1, 2, 3, 4, 10) for size in n_bytes}
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_part_that_has_grown_before_it_is_joined_is_noticed(tmp_path, monkeypatch, kernel):
+    real = cache.join_arrays
+
+    def grown(parts, lengths, folder):
+        with open(parts[1] / "eeg.npy", "ab") as file:
+            file.write(b"more")
+        return real(parts, lengths, folder)
+
+    if not kernel:
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    monkeypatch.setattr(cache, "join_arrays", grown)
+    with pytest.raises(Damaged, match=r"s02/eeg\.npy is not as long as it was stored"):
+        prepared(SETTINGS, logged_parts(tmp_path / "log"), tmp_path)
+
+
+def test_tables_of_parts_are_joined_as_they_were_written(tmp_path):
+    prepared(SETTINGS, logged_parts(tmp_path / "log", 2), tmp_path)
+    (folder,) = (tmp_path / "prepared").iterdir()
+    for name, of in (("index.csv", "index"), ("truth.csv", "truth")):
+        one, two = (getattr(make_windows(n=number, seed=number), of).to_csv(index=False) for number in (1, 2))
+        assert (folder / name).read_text() == one + two.split("\n", 1)[1]
+
+
+def without_truth():
+    return make_windows(n=2, seed=2, truth=False)
+
+
+def with_a_column_more():
+    windows = make_windows(n=2, seed=2)
+    return replace(windows, index=windows.index.assign(age=30))
+
+
+@pytest.mark.parametrize(("second", "named"), [(without_truth, "truth"), (with_a_column_more, "index")])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_parts_whose_tables_differ_are_refused(tmp_path, second, named, swapped):
+    parts = {"s01": partial(make_windows, 1), "s02": second}
+    parts = dict(reversed(parts.items())) if swapped else parts
+    with pytest.raises(ValueError, match=rf"{named}\.csv is missing in some parts or has other columns there"):
+        prepared(SETTINGS, parts, tmp_path)
 
 
 def test_each_changed_byte_of_joined_arrays_is_seen(tmp_path):

@@ -14,7 +14,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from .cache_files import join_arrays, load, store, write_meta, write_tables
+from .cache_files import join_arrays, join_tables, load, store, write_meta
 from .checksums import Damaged
 from .errors import DataError
 from .files.fingerprint import settings_key
@@ -157,15 +157,13 @@ def _store_part(build: Build, folder: Path, key: str) -> None:
 def _join(names: list[str], waiting: Path, folder: Path, finish: Finish, extra: Mapping[str, object]) -> None:
     parts = [load(waiting / name, extra["key"], verify=False) for name in names]
     metas = [{name: value for name, value in part.meta.items() if name != "key"} for part in parts]
-    tables = [part.index for part in parts if len(part)] or [parts[0].index]
-    index = pd.concat(tables, ignore_index=True)
-    truths = [part.truth for part in parts if len(part) and part.truth is not None]
-    meta = finish(index, metas)
+    filled = [place for place, part in enumerate(parts) if len(part)] or [0]
+    meta = finish(pd.concat([parts[place].index for place in filled], ignore_index=True), metas)
     # Where no files were read, the settings are all that the windows come from.
     meta = {**meta, **extra, "fingerprint": meta.get("fingerprint", extra["key"])}
     with _appearing(folder, waiting) as temporary:
         sums = join_arrays([waiting / name for name in names], [len(part) for part in parts], temporary)
-        write_tables(temporary, index, pd.concat(truths, ignore_index=True) if truths else None)
+        join_tables([waiting / names[place] for place in filled], temporary)
         write_meta(temporary, meta, sums)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def _array_file(folder: Path, name: str, n_windows: int, sums: dict[str, Segment
         summed = SummedFile(file)
         np.lib.format.write_array_header_1_0(summed, header)
         summed.cut()
+        summed.reserve(n_windows * math.prod(tail) * dtype.itemsize)
         yield summed
     sums[f"{name}.npy"] = [segment for segment in summed.segments if segment[0]]
 
@@ -116,6 +118,31 @@ def write_tables(folder: Path, index: pd.DataFrame, truth: pd.DataFrame | None) 
         if len(truth) != len(index):
             raise ValueError(f"prepared windows: truth has {len(truth)} rows, expected {len(index)}")
         truth.to_csv(folder / "truth.csv", index=False)
+
+
+def join_tables(parts: Sequence[Path], folder: Path) -> None:
+    """Write the tables of several stored parts one below another, with the numbers as they were written there.
+
+    Parameters
+    ----------
+    parts : sequence of Path
+        Folders.
+    folder : Path
+        Where the joined tables go.
+
+    Raises
+    ------
+    ValueError
+        A table is missing in some of the parts, or its columns differ.
+    """
+    for name in ("index.csv", "truth.csv"):
+        tables = [(part / name).read_bytes().partition(b"\n") for part in parts if (part / name).exists()]
+        if not tables:
+            continue
+        if len(tables) < len(parts) or len({columns for columns, _, _ in tables}) > 1:
+            raise ValueError(f"prepared windows: {name} is missing in some parts or has other columns there")
+        columns, end, _ = tables[0]
+        (folder / name).write_bytes(columns + end + b"".join(rows for _, _, rows in tables))
 
 
 def write_meta(folder: Path, meta: Mapping[str, object], sums: Mapping[str, Segments]) -> None:

@@ -79,6 +79,12 @@ class SummedFile:
         self.segments.append([0, "00000000"])
         self.crc = 0
 
+    def reserve(self, n_bytes: int) -> None:
+        """Ask for the space of what follows in one piece, which the file system grants faster than bit by bit."""
+        self.file.flush()
+        with contextlib.suppress(AttributeError, OSError):  # not on every system; a full disk is told when writing
+            os.posix_fallocate(self.file.fileno(), self.file.tell(), n_bytes)
+
     def write(self, block: bytes | memoryview) -> int:
         self.crc = zlib.crc32(block, self.crc)
         self.segments[-1][0] += len(block)
@@ -88,13 +94,14 @@ class SummedFile:
     def append(self, file: BinaryIO, segments: Segments) -> None:
         """Append the rest of another file, whose checksums are known, in the kernel if it can."""
         expected, copied = sum(length for length, _ in segments), 0
+        start = self.file.tell()
         self.file.flush()
         with contextlib.suppress(AttributeError, OSError):  # not on every system, nor between all file systems
             source, place = file.fileno(), file.tell()
             while n := os.copy_file_range(source, self.file.fileno(), expected - copied, place + copied):
                 copied += n
         file.seek(place := file.tell() + copied)
-        self.file.seek(0, os.SEEK_END)
+        self.file.seek(start + copied)
         shutil.copyfileobj(file, self.file, _BLOCK)
         if copied + file.tell() - place != expected:
             raise Damaged(f"{Path(file.name).parent.name}/{Path(file.name).name} is not as long as it was stored")
