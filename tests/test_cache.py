@@ -297,6 +297,19 @@ def test_space_that_is_not_reserved_changes_nothing(tmp_path, monkeypatch, syste
     assert not asked or set(asked) == {number * size for number in (1, 2, 3, 4, 10) for size in n_bytes}
 
 
+def test_a_part_whose_header_has_changed_before_it_is_joined_is_noticed(tmp_path, monkeypatch):
+    real = cache.join_arrays
+
+    def turned(parts, lengths, folder):
+        path = parts[1] / "video.npy"
+        path.write_bytes(path.read_bytes().replace(b"(2, 5, 768)", b"(2, 768, 5)", 1))
+        return real(parts, lengths, folder)
+
+    monkeypatch.setattr(cache, "join_arrays", turned)
+    with pytest.raises(Damaged, match=r"s02/video\.npy is not what was stored"):
+        prepared(SETTINGS, logged_parts(tmp_path / "log"), tmp_path)
+
+
 @pytest.mark.parametrize("kernel", [True, False])
 def test_a_part_that_has_grown_before_it_is_joined_is_noticed(tmp_path, monkeypatch, kernel):
     real = cache.join_arrays
@@ -501,10 +514,17 @@ def test_error_in_the_data_leaves_no_parts(tmp_path):
     assert not list((tmp_path / "home").iterdir())
 
 
-def test_part_without_windows_changes_nothing(tmp_path):
-    parts = {"s00": partial(make_windows, 0), **logged_parts(tmp_path / "log", 2), "s03": partial(make_windows, 0)}
-    found = prepared(SETTINGS, parts, tmp_path)
-    assert_same(found, joined([make_windows(n=number, seed=number) for number in (1, 2)]))
+@pytest.mark.parametrize("truth", [True, False])
+def test_part_without_windows_changes_nothing(tmp_path, truth):
+    def finish(index, metas):
+        assert len(metas) == 4
+        pd.testing.assert_frame_equal(index, expected.index, check_exact=True)
+        return metas[0]
+
+    empty = partial(make_windows, 0, truth=truth)
+    parts = {"s00": empty, **logged_parts(tmp_path / "log", 2), "s03": empty}
+    expected = joined([make_windows(n=number, seed=number) for number in (1, 2)])
+    assert_same(prepared(SETTINGS, parts, tmp_path, finish=finish), expected)
 
 
 def test_tables_survive_to_the_last_bit(tmp_path):

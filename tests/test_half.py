@@ -111,11 +111,21 @@ def test_few_windows_need_the_exact_sums_and_none_that_loses_digits_escapes():
             continue
         refused.append(noise > max(1e-3 * exact.std(), 0.01))
         if refused[-1]:
-            with pytest.raises(DataError, match="FC1 of .* on an offset of"):
+            with pytest.raises(DataError, match=r"FC1 of .* on an offset of"):
                 half_eeg(eeg, index_of(1))
         else:
             half_eeg(eeg, index_of(1))
     assert 40 < sum(refused[:200]) < 160 and 10 < sum(refused[200:]) < 160
+
+
+def test_numbers_that_are_all_ties_are_refused_already_at_a_smaller_offset():
+    """The most noise that rounding can make: half a step, up and down, on a signal half as large as its offset."""
+    ties = np.tile([1024.5, 1025.5, 2561, 2563], 128)
+    eeg = np.tile(np.float32([1, -1]), (1, 28, 256))
+    eeg[0, 9] = ties
+    assert (rounded(eeg[0, 9]) - ties).std() > 1e-3 * ties.std() > 0.4 * 1e-3 * ties.mean()
+    with pytest.raises(DataError, match=r"769 µV of signal on an offset of 1793\.5"):
+        half_eeg(eeg, index_of(1))
 
 
 @pytest.mark.parametrize("offset", [17.9, 20.4, -20.4, -40.0])

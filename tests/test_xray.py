@@ -143,7 +143,8 @@ def test_numbers_can_be_read_on_their_colours():
 
 def test_the_static_twin_has_every_part_under_one_scale(chain):
     figure = xray.alike_static(chain)
-    assert [ax.get_title(plt.rcParams["axes.titlelocation"]) for ax in figure.axes[:6:2]] == ["training windows", "validation windows", "unseen trials"]
+    titles = [ax.get_title(plt.rcParams["axes.titlelocation"]) for ax in figure.axes[:6:2]]
+    assert titles == ["training windows", "validation windows", "unseen trials"]
     assert len({ax.images[0].norm.vmin for ax in figure.axes[:6:2]}) == 1
 
 
