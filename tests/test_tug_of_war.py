@@ -1,6 +1,7 @@
 """The tug-of-war player and the rebalancing bench, without a browser: what is drawn is what was given."""
 
 from dataclasses import replace
+from io import BytesIO
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -274,3 +275,15 @@ def test_the_bench_says_in_words_what_it_shows():
     assert tries_alt([]) == "No try yet."
     text = tries_alt([Tried(conditions(video_signal=40), log(help=0.1))])
     assert "EEG 100 %, video 40 %, strength 10, SGD" in text and "imbalance ratio 1.3, EEG weight 0.3" in text
+
+
+def test_the_film_strip_keeps_its_places_when_it_is_saved_again(pair):
+    """Matplotlib gives a saved figure the style's layout, which squeezed the parts into one another."""
+    style.use()
+    fig = film_strip(make_scene(pair), 3)
+    pictures = []
+    for _ in range(2):
+        buffer = BytesIO()
+        fig.savefig(buffer, format="raw", dpi=50)
+        pictures.append(buffer.getvalue())
+    assert pictures[0] == pictures[1]

@@ -12,6 +12,7 @@ from ...results.history import MODALITIES, PARTS, History
 from ..embeddings import CLASSES
 from ..style import COLOURS, chance_line
 from ..training import PANELS
+from .fixed import FixedFigure
 from .panel import Panel
 from .scene import Scene, balance_at, strip_epochs
 
@@ -51,7 +52,7 @@ def draw_moment(scene: Scene, epoch: int, part: str = "train") -> Figure:
     frame, n_rows = scene.frame(epoch), len(scene.histories)
     height = 2.55 * n_rows + 0.75
     # The layout engine would take longer than the drawing, and move the frame between two epochs.
-    fig = Figure(figsize=(10.8, height), layout="none")
+    fig = FixedFigure(figsize=(10.8, height))
     grid = {"bottom": 0.95 / height, "top": 1 - 0.3 / height, "hspace": 0.2}
     left, right = (
         grid | {"left": 0.03, "right": 0.455, "wspace": 0.15},
@@ -126,7 +127,7 @@ def film_strip(scene: Scene, n_frames: int = 6, part: str = "train") -> Figure:
     # In inches, from the top: a title, the clouds, their legend, the curves.
     side, legend, curves = 1.52, 0.35, 2.3
     height = 0.3 + side * len(rows) + legend + curves
-    fig = Figure(figsize=(9.6, height), layout="none")
+    fig = FixedFigure(figsize=(9.6, height))
     grid = {"left": 0.055, "right": 0.99, "top": 1 - 0.3 / height, "bottom": (legend + curves) / height}
     grid |= {"wspace": 0.05, "hspace": 0.16}
     axes = fig.subplots(len(rows), len(epochs), squeeze=False, gridspec_kw=grid)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from ..signals import electrode_positions
 from ..style import COLOURS
+from .fixed import fixed_figure
 from .panel import Panel
 
 ROLE_NAMES = {"teacher": "teacher", "ta1": "assistant 1", "ta2": "assistant 2", "student": "student"}
@@ -91,7 +92,7 @@ def _places() -> np.ndarray:
 def what_if_figure(look: Look) -> Figure:
     """One window after a change: its frames and their weight, what each network says, where the EEG counts."""
     # Places by hand and one picture for all frames: a layout engine and ten axes would take longer than a move may.
-    figure = plt.figure(figsize=(10, 4.4), layout="none")
+    figure = fixed_figure(10, 4.4)
     strip = figure.add_axes((0.02, 0.56, 0.96, 0.38))
     n, size = len(look.frames), look.frames.shape[1]
     step = 2 * size
