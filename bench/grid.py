@@ -34,7 +34,7 @@ from cdgkd_utils.experiments.study import Study
 
 SMOKE = Params(profile="smoke")
 N_RUNS, REPEATS = 64, 5
-EPOCHS = 80  # of the 64 runs: about 0.3 s each; a run of the quick profile takes about 0.8 s
+EPOCHS = 200  # of the 64 runs: about 0.3 s each; a run of the quick profile takes about 0.8 s
 N_MANY, N_PLANNED = 1000, 10_000
 
 

@@ -16,6 +16,14 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "1000000000",
     "MALLOC_TRIM_THRESHOLD_": "1000000000",
 }
+# What dask measures of its own processes takes up to a twentieth of a core from the runs; nobody looks at it here.
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.worker.memory.monitor-interval": "1s",
+}
 # A task is given up when that many processes died under it: it, not they, must be the reason.
 ALLOWED_DEATHS = 5
 CONNECT_SECONDS = 30
@@ -54,6 +62,7 @@ def connected(on: str = "", n_workers: int | None = None) -> Iterator[Client]:
         "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
         "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
         "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
+        **QUIET,
     }
     # No memory limit of dask's own: it would pause or kill a run at a share of this machine that suits nobody.
     options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": "CRITICAL"}
