@@ -141,7 +141,7 @@ def _run(args: argparse.Namespace) -> None:
         allow_leak=args.allow_leak,
     )
     if not params.is_twin:
-        from .data.load import check_root
+        from .data.trees import check_root
 
         check_root(params)  # a wrong folder is said here, in one line, not by the first notebook
     from .notebooks import execute

@@ -109,7 +109,7 @@ def _make(args: argparse.Namespace, plan: Plan, runs: list[PlannedRun]) -> int:
     from .experiments.grid import run_missing
 
     started = time.monotonic()
-    outcomes = run_missing(runs, on=args.on, n_jobs=args.jobs)
+    outcomes = run_missing(runs, on=args.on, n_jobs=args.jobs, keep_windows=plan.keep_windows)
     failed = [outcome for outcome in outcomes if outcome.error]
     n_left = len(plan.missing())
     _say(

@@ -16,6 +16,8 @@ FAMILIES = ("auto", "compact", "reference")
 PROTOCOLS = ("trial+subject", "trial", "subject", "loso", "stimulus", "window")
 TARGETS = ("valence", "arousal")
 WORLDS = ("mixed", "shared_view", "same_feeling", "eeg_rich", "complementary")
+WORLD_NUMBERS = "SHARED/EEG/VIDEO or SHARED/EEG/VIDEO/GAIN, such as 0.3/0.1/0 or 0.3/0.1/0/1.6"
+EEG_GAIN = 0.8  # where a world in numbers does not say
 
 
 class ParameterError(ValueError):
@@ -93,7 +95,7 @@ class Params:
     seed : int
         Seed of the first repetition.
     world : str
-        Named world of the twin.
+        World of the twin: a name of ``WORLDS``, or its shares as :func:`world_numbers` reads them.
     extractor : str
         Visual features: ``hog``, ``mediapipe`` or ``timm:<model>``.
     crop : {"centre", "face"}
@@ -130,7 +132,6 @@ class Params:
             ("dataset", DATASETS),
             ("target", TARGETS),
             ("profile", tuple(PROFILES)),
-            ("world", WORLDS),
             ("crop", CROPS),
             ("family", FAMILIES),
             ("protocol", PROTOCOLS),
@@ -139,6 +140,8 @@ class Params:
                 raise ParameterError(
                     f"parameter {name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}"
                 )
+        if self.world not in WORLDS:  # one world has one spelling: keys hold it
+            object.__setattr__(self, "world", world_name(*world_numbers(self.world)))
         if self.seed < 0:
             raise ParameterError(f"parameter seed: expected 0 or more, got {self.seed}")
         if self.protocol == "window" and not self.allow_leak:
@@ -213,6 +216,43 @@ class Params:
         versions = {name: metadata.version(name) for name in ("torch", "numpy", "mne", "scikit-learn")}
         chosen = {name: str(value) for name, value in asdict(self).items() if name not in ("data_root", "allow_leak")}
         return chosen | {"python": platform.python_version()} | versions
+
+
+def world_numbers(world: str) -> tuple[float, float, float, float]:
+    """A world in numbers.
+
+    Parameters
+    ----------
+    world : str
+        ``SHARED/EEG/VIDEO`` or ``SHARED/EEG/VIDEO/GAIN``: variance shares of the feeling that both see, only the EEG
+        sees and only the face shows, the rest to 1 being rating noise; and log-power per unit of code in the EEG.
+
+    Returns
+    -------
+    w_shared, w_eeg, w_video, eeg_gain : float
+
+    Raises
+    ------
+    ParameterError
+        The text is neither, or the shares leave no room for noise.
+    """
+    try:
+        shared, eeg, video, *gain = (float(part) for part in world.split("/"))
+        (gain,) = gain or (EEG_GAIN,)
+    except ValueError:
+        raise ParameterError(
+            f"parameter world: expected one of {', '.join(WORLDS)}, or {WORLD_NUMBERS}, got {world!r}"
+        ) from None
+    if not (min(shared, eeg, video) >= 0 and shared + eeg + video < 1 and 0 <= gain < float("inf")):
+        raise ParameterError(
+            f"parameter world: expected shares of 0 or more with a sum below 1 and a gain of 0 or more, got {world!r}"
+        )
+    return shared, eeg, video, gain
+
+
+def world_name(shared: float, eeg: float, video: float, gain: float = EEG_GAIN) -> str:
+    """The spelling under which a world in numbers is known."""
+    return "/".join(f"{round(number, 6):g}" for number in (shared, eeg, video, gain))
 
 
 def home() -> Path:

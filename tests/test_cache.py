@@ -186,9 +186,9 @@ def test_load_windows_builds_each_twin_once(tmp_path, monkeypatch):
     monkeypatch.setenv("CDGKD_HOME", str(tmp_path))
     built = []
 
-    def build(settings, subject, extractor):
+    def build(settings, subject, extractor, faces=None):
         if subject == 1:
-            built.append((settings.seed, settings.world, extractor))
+            built.append((settings.seed, settings.world, extractor, faces is not None))
         return make_windows(seed=settings.seed * 100 + subject)
 
     monkeypatch.setattr(load, "prepare_subject", build)
@@ -197,10 +197,13 @@ def test_load_windows_builds_each_twin_once(tmp_path, monkeypatch):
     assert_same(found, joined([make_windows(seed=600 + subject) for subject in range(1, 7)]))
     load.load_windows(Params(**smoke, seed=6), n_jobs=1)
     load.load_windows(Params(**smoke, seed=5, target="arousal"), n_jobs=1, repeat=1)
-    assert built == [(6, "mixed", "hog")]
+    assert built == [(6, "mixed", "hog", False)]
     load.load_windows(Params(**smoke, seed=6, world="eeg_rich"), n_jobs=1)
     load.load_windows(Params(profile="quick", seed=6), n_jobs=1)
-    assert built == [(6, "mixed", "hog"), (6, "eeg_rich", "hog"), (6, "mixed", "hog")]
+    load.load_windows(Params(**smoke, seed=7, world="eeg_rich"), n_jobs=1)
+    # Another world takes its faces from the stored one, where there is one.
+    rich = ("eeg_rich", "hog", True)
+    assert built[1:] == [(6, *rich), (6, "mixed", "hog", False), (7, "eeg_rich", "hog", False)]
 
 
 def test_new_generator_code_makes_old_windows_stale(tmp_path, monkeypatch):

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from cdgkd_utils.config import Params
-from cdgkd_utils.data import load
+from cdgkd_utils.data import trees
 from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
 from cdgkd_utils.data.deap.reader import deap_fingerprint, open_tree, read_deap
 from cdgkd_utils.data.deap.writer import write_deap
 from cdgkd_utils.data.errors import DataError
-from cdgkd_utils.data.load import load_windows, prepare_tree
+from cdgkd_utils.data.load import load_windows
+from cdgkd_utils.data.trees import prepare_tree
 from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, prepare_twin
 from cdgkd_utils.data.windows import windows_from_trials
 
@@ -301,7 +302,7 @@ def test_load_windows_reads_once(tree, tmp_path, monkeypatch):
     monkeypatch.setenv("CDGKD_HOME", str(tmp_path / "home"))
     params = Params(dataset="deap", data_root=str(tree), profile="smoke")
     first = load_windows(params, n_jobs=1)
-    monkeypatch.setattr(load, "windows_from_trials", lambda *args, **kwargs: pytest.fail("prepared twice"))
+    monkeypatch.setattr(trees, "windows_from_trials", lambda *args, **kwargs: pytest.fail("prepared twice"))
     again = load_windows(params, n_jobs=1, repeat=5)
     np.testing.assert_array_equal(first.video, again.video)
     assert again.meta["fingerprint"] == deap_fingerprint(tree) and again.meta["skipped"] == 0

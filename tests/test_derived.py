@@ -137,7 +137,7 @@ def test_out_of_fold_answers_are_those_of_the_network_that_missed_the_trial(plan
 
 def test_parts_in_another_order_would_be_noticed(planted, monkeypatch):
     experiment = planted.experiment
-    monkeypatch.setattr(derived, "part_rows", lambda e, part: part_rows(e, (part + 1) % N_PARTS))
+    monkeypatch.setattr(derived, "part_rows", lambda e, part, apart: part_rows(e, (part + 1) % N_PARTS, apart))
     logits, result = derive(RECIPES["oof"], guides_of(experiment, "oof"), experiment)
     assert wrong_rows(logits * result["temperature"], planted) == sorted(experiment.split.train.tolist())
 

@@ -6,7 +6,7 @@ from scipy.special import ndtr
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 
-from cdgkd_utils.results.guide_report import MARGIN, N_BOOTSTRAP, GuideReport, as_frame, guide_report, video_prediction
+from cdgkd_utils.methods.guide_report import MARGIN, N_BOOTSTRAP, GuideReport, as_frame, guide_report, video_prediction
 
 N_WINDOWS = 4
 
@@ -34,11 +34,16 @@ def simulated(seed, n_trials=150, quality=1.0):
     return ndtr(guide), np.repeat(labels, N_WINDOWS), shown, np.repeat(np.arange(n_trials), N_WINDOWS)
 
 
+def by_trial(*columns):
+    return [np.reshape(column, (-1, N_WINDOWS)).mean(axis=1) for column in columns]
+
+
 def test_correlations_and_margin_by_numpy():
     guide, labels, shown, groups = simulated(0)
     report = guide_report(guide, labels, shown, groups, seed=0)
-    assert report.r_guide == pytest.approx(np.corrcoef(guide, shown)[0, 1], rel=1e-9)
-    assert report.r_label == pytest.approx(np.corrcoef(labels, shown)[0, 1], rel=1e-9)
+    g, y, v = by_trial(guide, labels, shown)
+    assert report.r_guide == pytest.approx(np.corrcoef(g, v)[0, 1], rel=1e-9)
+    assert report.r_label == pytest.approx(np.corrcoef(y, v)[0, 1], rel=1e-9)
     assert report.margin == pytest.approx(report.r_guide - report.r_label)
     assert report.nll_in_sample == pytest.approx(-np.log(np.where(labels == 1, guide, 1 - guide)).mean())
     assert (report.n_windows, report.n_trials) == (600, 150)
@@ -47,11 +52,12 @@ def test_correlations_and_margin_by_numpy():
 def test_the_interval_is_that_of_resampled_trials():
     guide, labels, shown, groups = simulated(1, n_trials=20)
     report = guide_report(guide, labels, shown, groups, seed=7)
+    columns = by_trial(guide, labels, shown)
     counts = np.random.default_rng(7).multinomial(20, np.full(20, 1 / 20), size=N_BOOTSTRAP)
     margins = []
     for row in counts:
-        rows = np.concatenate([np.flatnonzero(groups == trial) for trial in np.repeat(np.arange(20), row)])
-        r = [np.corrcoef(x[rows], shown[rows])[0, 1] for x in (guide, labels)]
+        rows = np.repeat(np.arange(20), row)
+        r = [np.corrcoef(x[rows], columns[2][rows])[0, 1] for x in columns[:2]]
         margins.append(r[0] - r[1])
     np.testing.assert_allclose((report.low, report.high), np.quantile(margins, [0.025, 0.975]), rtol=1e-9)
 
@@ -59,7 +65,8 @@ def test_the_interval_is_that_of_resampled_trials():
 @pytest.mark.parametrize("quality", [0.2, 0.6, 1.0])
 def test_the_margin_is_unbiased_and_its_interval_covers(quality):
     truth = simulated(10_000, n_trials=100_000, quality=quality)
-    margin = np.corrcoef(truth[0], truth[2])[0, 1] - np.corrcoef(truth[1], truth[2])[0, 1]
+    g, y, v = by_trial(*truth[:3])
+    margin = np.corrcoef(g, v)[0, 1] - np.corrcoef(y, v)[0, 1]
     reports = [guide_report(*simulated(seed, quality=quality), seed=seed) for seed in range(60)]
     margins = np.array([report.margin for report in reports])
     assert abs(margins.mean() - margin) < 3 * margins.std(ddof=1) / np.sqrt(len(margins)) + 0.002
@@ -112,6 +119,38 @@ def test_the_video_prediction_finds_what_the_face_shows():
     np.testing.assert_array_equal(again, video_prediction(video, labels, groups, seed=0))
 
 
+def test_a_persons_mean_face_is_taken_away_and_unseen_people_are_unseen():
+    """Each person has a face of their own and, here, one label for nearly all trials: who it is must not tell."""
+    rng = np.random.default_rng(0)
+    subjects = np.repeat(np.arange(12), 10)
+    base = np.where(np.arange(12) % 2, 0.9, 0.1)[subjects]
+    labels = (rng.random(120) < base).astype(int)
+    identity = 5 * rng.standard_normal((12, 40))[subjects]
+    video = np.repeat(identity, N_WINDOWS, axis=0) + rng.standard_normal((480, 40))
+    labels, people, groups = (np.repeat(x, N_WINDOWS) for x in (labels, subjects, np.arange(120)))
+
+    def told(**options):
+        return np.corrcoef(video_prediction(video, labels, groups, seed=0, **options), labels)[0, 1]
+
+    assert told() > 0.6
+    assert abs(told(subjects=people)) < 0.25
+    assert abs(told(subjects=people, unseen_subjects=True)) < 0.25
+    shifted = video + 100 * rng.standard_normal((12, 40))[people]
+    np.testing.assert_allclose(
+        video_prediction(shifted, labels, groups, seed=0, subjects=people),
+        video_prediction(video, labels, groups, seed=0, subjects=people),
+        atol=1e-8,
+    )
+    # Of an unseen person nothing but the faces is used: other labels there change no prediction of this person.
+    changed = np.where(people == 3, 1 - labels, labels)
+    one, other = (
+        video_prediction(video, y, groups, seed=0, subjects=people, unseen_subjects=True) for y in (labels, labels)
+    )
+    np.testing.assert_array_equal(one, other)
+    seen = video_prediction(video, changed, groups, seed=0, subjects=people)
+    assert not np.array_equal(seen, video_prediction(video, labels, groups, seed=0, subjects=people))
+
+
 def test_reports_as_a_table():
     reports = {name: guide_report(*simulated(8, 60, q), seed=0) for name, q in (("eeg", 0.9), ("noise", 0.0))}
     frame = as_frame(reports)
@@ -128,6 +167,8 @@ def test_reports_as_a_table():
         ({"guide": np.full(40, np.nan)}, "guide: expected probabilities"),
         ({"labels": np.ones(40)}, "labels: expected 0"),
         ({"labels": np.arange(40)}, "labels: expected 0"),
+        ({"labels": np.arange(40) % 2}, "labels: expected one label for all windows of a trial"),
+        ({"subjects": np.arange(40) // 20, "unseen_subjects": True}, "subjects: expected one per window, of 5 people"),
         ({"groups": np.arange(39)}, r"groups: expected shapes"),
         ({"groups": np.arange(40) // 10}, "groups: expected 5 trials or more, got 4"),
         ({"video": np.full((40, 3), np.inf)}, "video: expected finite"),

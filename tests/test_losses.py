@@ -29,11 +29,12 @@ CLASSES = {
     **dict.fromkeys(("eeg", "video", "face_cnn", "eeg_lstm", "emotionkd_teacher", "dgc_jca"), CrossEntropy),
     **dict.fromkeys(("ce", "ce_last", "ce_ls"), CrossEntropy),
     **dict.fromkeys(("fusion", "fusion_constant", "fusion_rebalanced", "released_teacher"), RebalancedCrossEntropy),
-    **{f"teacher_part{part}": RebalancedCrossEntropy for part in range(5)},
+    **{f"teacher_part{part}{by}": RebalancedCrossEntropy for part in range(5) for by in ("", "_subject")},
+    **{f"eeg_part{part}": CrossEntropy for part in range(5)},
     "ogm_ge": GradientModulation,
     **dict.fromkeys(("pmr_released", "pmr_paper", "pmr_entropy"), PMR),
     **dict.fromkeys(("ta1", "ta2_takd", "ta2_dense", "ta1_drop", "ta2_drop"), DenseGuidance),
-    **dict.fromkeys(("kd", "kd_last", "kd_drop", "takd", "dense", "cdgkd"), DenseGuidance),
+    **dict.fromkeys(("kd", "kd_last", "kd_drop", "kd_gentle", "takd", "dense", "cdgkd"), DenseGuidance),
     **dict.fromkeys(("kd_bagged", "kd_oof", "kd_oracle"), DenseGuidance),
     "fitnets": FitNetsLoss,
     "nst": NSTLoss,
@@ -47,6 +48,7 @@ GUIDANCE = {
     **dict.fromkeys(("ta1_drop", "ta2_drop", "kd_drop", "cdgkd"), (0.9, 2.0, 0.5)),
     **dict.fromkeys(("kd_bagged", "kd_oracle"), (0.9, 1.0, 0.0)),
     "kd_oof": (0.5, 1.0, 0.0),
+    "kd_gentle": (0.5, 2.0, 0.0),
 }
 FAMILIES = ("compact", "reference")
 N = 18

@@ -40,7 +40,7 @@ def written(folder, text):
         ("datasets: [twin, DEAP]", "datasets: expected one or more of twin, twin_mahnob, .*DEAP"),
         ("datasets: []", "datasets: expected one or more"),
         ("datasets: [twin, twin]", "datasets: expected each name once"),
-        ("methods: [cdgdk]", "methods: expected one or more of all, eeg.*cdgdk"),
+        ("methods: [cdgdk]", "methods: recipe 'cdgdk': unknown method 'cdgdk'; known: eeg"),
         ("methods: [all, kd]", "methods: .*'all' alone"),
         ("methods: 3", "methods: expected one or more"),
         ("targets: [dominance]", "targets: expected one or more of valence, arousal"),

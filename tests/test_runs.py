@@ -209,6 +209,8 @@ OTHER_VALUES = {
     "selection": "last_epoch",
     "training": {"learning_rate": 0.1},
     "grid": ({"kd_weight": 0.1},),
+    "apart": "subject",
+    "rated": 8,
 }
 
 

@@ -85,7 +85,7 @@ def test_truth_table_repeats_the_plan():
 @pytest.mark.parametrize(
     "wrong, name",
     [
-        ({"world": "moon"}, "world"),
+        ({"world": "moon"}, "parameter world"),
         ({"n_windows": 0}, "n_windows"),
         ({"seed": -1}, "seed"),
         ({"w_shared": 0.7}, "w_shared"),

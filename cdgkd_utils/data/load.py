@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import joblib
 import numpy as np
-import pandas as pd
 
 from ..config import Params, home
-from .cache import LAYOUT_VERSION, Build, prepared
-from .deap import raw as deap_raw
-from .deap import reader as deap
-from .deap.raw import RawTree, open_raw_tree
-from .deap.reader import DeapTree, open_tree
+from .cache import LAYOUT_VERSION, prepared
 from .errors import DataError
 from .extractors import extractor as open_extractor
 from .extractors.mediapipe_faces import engine_version
 from .files.fingerprint import files_digest, settings_key
-from .files.mark import TRUTH_FILE
-from .mahnob import reader as mahnob
-from .mahnob.reader import MahnobTree, open_mahnob
+from .trees import Tree, check_root, tree_meta, tree_parts
 from .twin.generator import TwinSettings, prepare_subject
 from .types import Windows
-from .windows import windows_from_trials
 
-Tree = DeapTree | RawTree | MahnobTree
-_READERS = {DeapTree: deap.trials_of, RawTree: deap_raw.trials_of, MahnobTree: mahnob.trials_of}
 # Sources of this folder whose change makes stored windows stale.
 # Those of an extractor are in its version, so that work on one leaves the windows of the others as they are.
 _SHARED = ("constants.py", "types.py", "extractors/hog768.py", "files/filtering.py")
 _FILES = ("files/video.py", "files/mark.py", "files/tables.py", "files/signal_checks.py")
 TWIN_SOURCES = (*_SHARED, "mahnob/session_xml.py", "twin/*.py")
+# Sources, by digest, whose windows of this world equal those of older ones, so that these and their runs stay valid:
+# tests/test_worlds.py compares with digests of the older arrays.
+SAME_FACE_WORLD = {"027b2e353cd1161182d986c7c8689357": "be039386a241b3861d9119fde1deda6f"}
+FACE_WORLD = "mixed"  # where faces are drawn: data/twin/plan.py
 DEAP_SOURCES = (
     *(*_SHARED, *_FILES),
     *(
@@ -96,10 +89,11 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
     """
     n_jobs = n_jobs or joblib.cpu_count()
     if params.is_twin:
-        settings = twin_settings(params, repeat)
-        subjects = range(1, settings.n_subjects + 1)
-        make = partial(prepare_subject, settings)
-        parts = {f"s{subject:02d}": partial(make, subject, params.extractor) for subject in subjects}
+        settings, bank = twin_settings(params, repeat), _bank(params, repeat)
+        parts = {
+            f"s{subject:02d}": partial(prepare_subject, settings, subject, params.extractor, *_faces_of(subject, bank))
+            for subject in range(1, settings.n_subjects + 1)
+        }
         return prepared(_key_settings(params, repeat), parts, home(), n_jobs=n_jobs, description="twin")
     tree = check_root(params)
     key, choices = _key_settings(params, repeat, tree), _choices(params)
@@ -111,6 +105,28 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
         n_jobs=n_jobs,
         description=f"reading {tree.name}",
     )
+
+
+def _bank(params: Params, repeat: int) -> Windows | None:
+    """Stored windows with the same faces: those of the world in which faces are drawn, if they are there."""
+    if params.world == FACE_WORLD:
+        return None
+    there = replace(params, world=FACE_WORLD)
+    return load_windows(there, repeat=repeat) if is_prepared(there, repeat) else None
+
+
+def _faces_of(subject: int, bank: Windows | None) -> list[Windows]:
+    """One person's windows, in memory and without the EEG, as they are sent to another process; none without a bank."""
+    if bank is None:
+        return []
+    rows = np.flatnonzero(bank.index["subject"].to_numpy() == subject)
+    nothing = np.zeros((0, *bank.eeg.shape[1:]), np.float32)
+    return [Windows(nothing, np.array(bank.video[rows]), np.array(bank.frame_mask[rows]), bank.index.iloc[rows])]
+
+
+def is_prepared(params: Params, repeat: int = 0) -> bool:
+    """Whether the windows of these parameters are stored."""
+    return (home() / "prepared" / windows_key(params, repeat)).is_dir()
 
 
 def windows_key(params: Params, repeat: int = 0) -> str:
@@ -133,111 +149,12 @@ def _key_settings(params: Params, repeat: int, tree: Tree | None = None) -> dict
     """All that decides the windows."""
     if params.is_twin:
         settings, code = asdict(twin_settings(params, repeat)), _code(TWIN_SOURCES)
+        if params.world == FACE_WORLD:
+            code = SAME_FACE_WORLD.get(code, code)
         return {"dataset": "twin", "settings": settings, "code": code, **_seeing(params.extractor)}
     settings = {"fingerprint": _fingerprint(tree or check_root(params)), "settings": _choices(params)}
     code = _code(SOURCES[params.dataset])
     return {"dataset": params.dataset, **settings, "code": code, **_seeing(params.extractor, params.crop)}
-
-
-def check_root(params: Params) -> Tree:
-    """The folder that `params` names, listed and checked without reading signals.
-
-    Raises
-    ------
-    DataError
-        No folder is named, or it is not a usable folder of the data set.
-    """
-    if not params.data_root:
-        raise DataError(
-            f"parameter data_root: empty, but dataset={params.dataset!r} reads files; give its folder, "
-            "or set dataset='twin'"
-        )
-    if params.dataset == "deap":
-        return open_tree(params.data_root)
-    if params.dataset == "deap_raw":
-        return open_raw_tree(params.data_root, with_video=True)
-    tree = open_mahnob(params.data_root)
-    if not tree.usable:
-        reason = next((found.reason for found in tree.sessions if found.kind == "S"), "no emotional clip")
-        raise DataError(
-            f"data_root {params.data_root!r}: not one of {len(tree.sessions)} sessions is usable; the first: {reason}"
-        )
-    return tree
-
-
-def tree_parts(tree: Tree, n_windows: int, extractor: str, baseline: str, crop: str) -> dict[str, Build]:
-    """One way to the windows for each subject of a folder; options as in ``windows_from_trials``."""
-    options = {"n_windows": n_windows, "extractor": extractor, "baseline": baseline, "crop": crop}
-    return {f"s{subject:02d}": partial(_subject, tree, subject, options) for subject in tree.subjects}
-
-
-def tree_meta(
-    tree: Tree, choices: dict[str, object], fingerprint: str, index: pd.DataFrame, metas: list[dict]
-) -> dict[str, object]:
-    """What is said about the windows of a whole folder, from its index and its parts' ``meta``.
-
-    Raises
-    ------
-    DataError
-        There is not one window.
-    """
-    if index.empty:
-        raise DataError(f"data_root {str(tree.root)!r}: not one window with EEG and face video; check the clips")
-    return {
-        "name": tree.name,
-        "synthetic": tree.synthetic is not None,
-        "fingerprint": fingerprint,
-        "settings": choices,
-        "skipped": tree.n_skipped,
-        "dropped": sum(meta["dropped"] for meta in metas),
-        "excluded": [list(found) for meta in metas for found in meta["excluded"]],
-    }
-
-
-def prepare_tree(
-    tree: Tree, n_windows: int = 0, extractor: str = "hog", baseline: str = "none", crop: str = "centre"
-) -> Windows:
-    """Windows of a whole folder in memory, without the cache; for small ones.
-
-    Parameters
-    ----------
-    tree : DeapTree, RawTree or MahnobTree
-    n_windows, extractor, baseline, crop
-        As in :func:`~cdgkd_utils.data.windows.windows_from_trials`.
-
-    Returns
-    -------
-    Windows
-        ``truth`` is filled for a folder that the twin wrote. Trials whose signals turn out unusable, and windows
-        without any face, are left out; ``meta["excluded"]`` says which and why: (subject, trial, reason).
-    """
-    choices = {"n_windows": n_windows, "extractor": extractor, "baseline": baseline, "crop": crop}
-    parts = [build() for build in tree_parts(tree, **choices).values()]
-    index = pd.concat([part.index for part in parts if len(part)] or [parts[0].index], ignore_index=True)
-    truths = [part.truth for part in parts if len(part) and part.truth is not None]
-    return Windows(
-        eeg=np.concatenate([part.eeg for part in parts]),
-        video=np.concatenate([part.video for part in parts]),
-        frame_mask=np.concatenate([part.frame_mask for part in parts]),
-        index=index,
-        truth=pd.concat(truths, ignore_index=True) if truths else None,
-        meta=tree_meta(tree, choices, "", index, [part.meta for part in parts]),
-    )
-
-
-def _subject(tree: Tree, subject: int, options: dict[str, object]) -> Windows:
-    excluded: list[tuple[int, str]] = []
-    windows = windows_from_trials(_READERS[type(tree)](tree, [subject], excluded=excluded), **options)
-    here = f"{tree.root}{os.sep}"  # what is stored names files inside the folder, not where it lies
-    left_out = [(subject, trial, reason.replace(here, "")) for trial, reason in excluded]
-    windows.meta["excluded"] = [*left_out, *windows.meta["excluded"]]
-    truth = tree.truth()
-    if truth is not None:
-        keys = ["subject", "trial"]
-        windows.truth = windows.index[keys].merge(truth, on=keys, how="left").drop(columns=keys)
-        if len(windows.truth) != len(windows) or windows.truth.isna().to_numpy().any():
-            raise DataError(f"{tree.root / TRUTH_FILE}: expected one row for each trial; write the folder again")
-    return windows
 
 
 def _fingerprint(tree: Tree) -> str:

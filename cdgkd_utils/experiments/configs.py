@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
 
-from ..config import DATASETS, PROTOCOLS, TARGETS, ParameterError, Params
+from ..config import DATASETS, PROTOCOLS, TARGETS, WORLDS, ParameterError, Params
+from .naming import find_recipe
 from .recipes import RECIPES, table_recipes
 
 SELECTIONS = ("", "best_val", "last_epoch")
-SHARED = ("profile", "world", "extractor", "crop", "family", "protocol", "allow_leak")
+SHARED = ("profile", "extractor", "crop", "family", "protocol", "allow_leak")
 
 
 class ConfigError(ValueError):
@@ -30,8 +31,10 @@ class GridConfig:
     datasets : tuple of str
     targets : tuple of str
     methods : tuple of str
-        Names of recipes, or ``("all",)``: every row of both tables that a data set allows. What guides them comes
-        with them.
+        Names that :func:`~.naming.find_recipe` knows, or ``("all",)``: every row of both tables that a data set
+        allows. What guides them comes with them.
+    also : mapping of str to tuple of str
+        Further methods in some worlds.
     seeds : tuple of int
         Independent repetitions: of split and training and, on the twin, of the people.
     folds : int
@@ -40,7 +43,11 @@ class GridConfig:
         Epoch kept of every network; "" leaves it to the recipes.
     data_root : dict of str to str
         Folder by data set, for those that are files.
-    profile, world, extractor, crop, family, protocol, allow_leak
+    world : str or tuple of str
+        One or several. Name the world in which faces are drawn (``mixed``) first: the others take them from there.
+    keep_windows : bool
+        False: prepare the windows seed by seed, and delete them when their runs are made.
+    profile, extractor, crop, family, protocol, allow_leak
         As in :class:`~cdgkd_utils.config.Params`.
     """
 
@@ -48,30 +55,39 @@ class GridConfig:
     datasets: tuple[str, ...] = ("twin",)
     targets: tuple[str, ...] = TARGETS
     methods: tuple[str, ...] = ("all",)
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     folds: int = 0
     selection: str = ""
     data_root: Mapping[str, str] | str = ""
     profile: str = "quick"
-    world: str = "mixed"
+    world: str | tuple[str, ...] = "mixed"
+    keep_windows: bool = True
     extractor: str = "hog"
     crop: str = "centre"
     family: str = "auto"
     protocol: str = "trial+subject"
     allow_leak: bool = False
 
-    def params(self, dataset: str, seed: int) -> Params:
-        """Parameters of one data set and seed."""
+    @property
+    def worlds(self) -> tuple[str, ...]:
+        return (self.world,) if isinstance(self.world, str) else self.world
+
+    def params(self, dataset: str, seed: int, world: str = "") -> Params:
+        """Parameters of one data set, seed and world; "" takes the first one."""
         root = self.data_root if isinstance(self.data_root, str) else self.data_root.get(dataset, "")
         root = "" if dataset.startswith("twin") else str(Path(root).expanduser().resolve()) if root else ""
         shared = {name: getattr(self, name) for name in SHARED}
+        shared["world"] = world or self.worlds[0]
         return Params(dataset=dataset, data_root=root, target=self.targets[0], seed=seed, **shared)
 
-    def recipes(self, dataset: str) -> list[str]:
-        """Names of the recipes wanted on a data set, largest networks first."""
-        if self.methods != ("all",):
-            return list(self.methods)
-        return [name for table in (2, 1) for name in table_recipes(table, with_truth=dataset.startswith("twin"))]
+    def recipes(self, dataset: str, world: str = "") -> list[str]:
+        """Names of the recipes wanted on a data set in a world, largest networks first."""
+        names = self.methods
+        if names == ("all",):
+            truth = dataset.startswith("twin")
+            names = (name for table in (2, 1) for name in table_recipes(table, with_truth=truth))
+        return list(dict.fromkeys([*names, *self.also.get(world or self.worlds[0], ())]))
 
 
 def read_config(path: Path) -> GridConfig:
@@ -102,10 +118,13 @@ def read_config(path: Path) -> GridConfig:
     config = GridConfig(path.stem, **values)
     try:
         for dataset in config.datasets:
-            config.params(dataset, config.seeds[0])
+            for world in config.worlds:
+                config.params(dataset, config.seeds[0], world)
     except ParameterError as error:
         raise ConfigError(f"{path.name}: {error}") from error
     _check_roots(path.name, config)
+    if strange := [world for world in config.also if world not in config.worlds]:
+        raise ConfigError(f"{path.name}: also: {', '.join(strange)} is not among world: {', '.join(config.worlds)}")
     return config
 
 
@@ -124,15 +143,24 @@ def _value(file: str, key: str, value: object) -> object:
     def wrong(expected: str) -> ConfigError:
         return ConfigError(f"{file}: {key}: expected {expected}, got {value!r}")
 
-    choices = {"datasets": DATASETS, "targets": TARGETS, "methods": ("all", *RECIPES)}
+    choices = {"datasets": DATASETS, "targets": TARGETS, "methods": ("all", *RECIPES), "world": ()}
     if key in choices:
         names = [value] if isinstance(value, str) else value
-        expected = f"one or more of {', '.join(choices[key])}"
-        if not isinstance(names, list) or not names or [n for n in names if n not in choices[key]]:
-            raise wrong(expected)
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise wrong(f"one or more of {', '.join(choices[key] or WORLDS)}")
+        if key == "methods":
+            _check_methods(file, key, names)
+        elif choices[key] and [name for name in names if name not in choices[key]]:
+            raise wrong(f"one or more of {', '.join(choices[key])}")
         if len(set(names)) < len(names) or (key == "methods" and "all" in names and len(names) > 1):
             raise wrong("each name once, and 'all' alone")
-        return tuple(names)
+        return names[0] if key == "world" and len(names) == 1 else tuple(names)
+    if key == "also":
+        if not isinstance(value, dict) or not all(isinstance(names, list) for names in value.values()):
+            raise wrong("methods by world, such as {mixed: [cdgkd, dense]}")
+        for names in value.values():
+            _check_methods(file, key, names)
+        return {world: tuple(names) for world, names in value.items()}
     if key == "seeds":
         numbers = list(range(value)) if type(value) is int else value
         if not isinstance(numbers, list) or not numbers or any(type(n) is not int or n < 0 for n in numbers):
@@ -149,6 +177,16 @@ def _value(file: str, key: str, value: object) -> object:
     if key == "data_root" and not (isinstance(value, str) or _is_mapping_of_folders(value)):
         raise wrong("a folder, or one folder per data set such as {deap: path, mahnob: path}")
     return value
+
+
+def _check_methods(file: str, key: str, names: list) -> None:
+    for name in names:
+        if name == "all" and key == "methods":
+            continue
+        try:
+            find_recipe(str(name))
+        except ValueError as error:
+            raise ConfigError(f"{file}: {key}: {error}") from error
 
 
 def _is_mapping_of_folders(value: object) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -19,7 +20,12 @@ from .study import Study
 
 
 def run_missing(
-    runs: Sequence[PlannedRun], *, on: str = "", n_jobs: int | None = None, progress: bool = True
+    runs: Sequence[PlannedRun],
+    *,
+    on: str = "",
+    n_jobs: int | None = None,
+    progress: bool = True,
+    keep_windows: bool = True,
 ) -> list[Outcome]:
     """Make runs, guides before those they teach; each is kept as it ends, whatever happens to the others.
 
@@ -33,6 +39,8 @@ def run_missing(
         Processes on this machine, one thread each; default: one per core. 1 works in this process.
     progress : bool
         Show a bar with the time left.
+    keep_windows : bool
+        False: seed by seed, and windows that were not there before are deleted after their runs.
 
     Returns
     -------
@@ -47,8 +55,7 @@ def run_missing(
     outcomes: list[Outcome] = []
     if not runs:
         return outcomes
-    if not on:
-        prepare_here(runs)
+    batches = [runs] if keep_windows else _by_seed(runs)
     n_jobs = min(n_jobs or n_cores(), len(runs))
     here = not on and n_jobs == 1
     with contextlib.nullcontext() if here else connected(on, n_jobs) as client, _bar(len(runs), progress) as bar:
@@ -59,11 +66,34 @@ def run_missing(
             if outcome.error:
                 bar.set_postfix(failed=sum(bool(one.error) for one in outcomes))
 
-        if client is None:
-            _run_here(runs, ended)
-        else:
-            run_plan(client, runs, ended, prepared=not on)
+        for batch in batches:
+            with contextlib.nullcontext() if keep_windows else _passing(batch):
+                if not on:
+                    prepare_here(batch)
+                if client is None:
+                    _run_here(batch, ended)
+                else:
+                    run_plan(client, batch, ended, prepared=not on)
     return outcomes
+
+
+def _by_seed(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
+    batches: dict[tuple[str, int], list[PlannedRun]] = {}
+    for run in runs:
+        batches.setdefault((run.params.dataset, run.params.seed + run.repeat), []).append(run)
+    return list(batches.values())
+
+
+@contextlib.contextmanager
+def _passing(runs: Sequence[PlannedRun]) -> Iterator[None]:
+    """Delete the windows of these runs in the end, however it comes, unless they were there before."""
+    folders = {home() / "prepared" / run.data_key for run in runs}
+    mine = [folder for folder in folders if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in mine:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bar(total: int, progress: bool) -> tqdm:

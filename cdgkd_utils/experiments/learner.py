@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..methods.loss import CrossEntropy
+from ..methods.loss import UNRATED, CrossEntropy
 from ..models.registry import build_model
 from ..training import Inputs, TrainSettings
 from .derived import part_rows
+from .few_labels import rated_rows
 from .losses import Guide, build_loss
 from .recipes import Recipe
 
@@ -70,15 +71,23 @@ def fresh_learner(experiment: Experiment, recipe: Recipe, guides: dict[str, Guid
     init, order, own = (int(s) for s in np.random.SeedSequence(entropy).generate_state(3))
     device = experiment.on_device.labels.device
     model = build_model(recipe.model, init, family).to(device)
-    inputs = replace(experiment.on_device, train=_train_rows(experiment, recipe).to(device))
+    inputs = _own_inputs(experiment, recipe)
     settings = experiment.settings(recipe)
     loss = build_loss(recipe, guides or {}, model, inputs, settings, own, family)
     return Learner(model, inputs, loss, settings, order)
 
 
-def _train_rows(experiment: Experiment, recipe: Recipe) -> torch.Tensor:
-    """Training rows, less the part that a cross-fitted network must not see."""
-    train = experiment.inputs.train
-    if recipe.part < 0:
-        return train
-    return train[~torch.isin(train, torch.from_numpy(part_rows(experiment, recipe.part)))]
+def _own_inputs(experiment: Experiment, recipe: Recipe) -> Inputs:
+    """The inputs, less the part that a cross-fitted network must not see and the ratings that were not given."""
+    inputs, train = experiment.on_device, experiment.inputs.train
+    if recipe.part >= 0:
+        train = train[~torch.isin(train, torch.from_numpy(part_rows(experiment, recipe.part, recipe.apart)))]
+    inputs = replace(inputs, train=train.to(inputs.labels.device))
+    if not recipe.rated:
+        return inputs
+    few = rated_rows(experiment, recipe.rated)
+    train, val = (rows.to(inputs.labels.device) for rows in (few.train, few.val))
+    labels = torch.full_like(inputs.labels, UNRATED)
+    for rows in (train, val):
+        labels[rows] = inputs.labels[rows]
+    return replace(inputs, labels=labels, val=val, train=inputs.train if recipe.guides else train)

@@ -137,7 +137,8 @@ def build_loss(
 
 
 def _dense(setting: Setting, **options) -> DenseGuidance:
-    return DenseGuidance(setting.guide_logits, generator=setting.generator, **options)
+    few = setting.recipe.rated > 0
+    return DenseGuidance(setting.guide_logits, generator=setting.generator, few_labels=few, **options)
 
 
 def _released_dense(setting: Setting, **options) -> ReleasedDenseGuidance:

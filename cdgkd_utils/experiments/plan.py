@@ -10,7 +10,8 @@ from pathlib import Path
 from ..config import Params, home
 from ..data.splits.split import N_SUBJECT_FOLDS
 from .configs import ConfigError, GridConfig
-from .recipes import RECIPES, Recipe
+from .naming import find_recipe
+from .recipes import Recipe
 from .runs import Experiment, run_folder, run_key
 from .study import Study
 
@@ -98,10 +99,13 @@ class Plan:
     runs : dict of str to PlannedRun
         By name.
     cells : list of Cell
+    keep_windows : bool
+        As in :class:`~.configs.GridConfig`.
     """
 
     runs: dict[str, PlannedRun]
     cells: list[Cell]
+    keep_windows: bool = True
 
     def missing(self) -> list[PlannedRun]:
         """Runs that are not stored, in order."""
@@ -130,19 +134,19 @@ def plan_config(config: GridConfig) -> Plan:
     for dataset in config.datasets:
         data_key = ""
         for place, seed in enumerate(config.seeds):
-            study = Study(config.params(dataset, seed), known_key=data_key)
-            data_key = "" if study.params.is_twin else study.data_key  # files are the same for every seed
-            n_folds = _n_folds(config, study)
-            found = plan_study(
-                study,
-                targets=config.targets,
-                recipes=config.recipes(dataset),
-                n_folds=n_folds,
-                selection=config.selection,
-                runs=runs,
-            )
-            cells += [replace(cell, repeat=place) for cell in found]
-    return Plan(runs, cells)
+            for world in config.worlds if dataset.startswith("twin") else config.worlds[:1]:
+                study = Study(config.params(dataset, seed, world), known_key=data_key)
+                data_key = "" if study.params.is_twin else study.data_key  # files are the same for every seed
+                found = plan_study(
+                    study,
+                    targets=config.targets,
+                    recipes=config.recipes(dataset, world),
+                    n_folds=_n_folds(config, study),
+                    selection=config.selection,
+                    runs=runs,
+                )
+                cells += [replace(cell, repeat=place) for cell in found]
+    return Plan(runs, cells, config.keep_windows)
 
 
 def _n_folds(config: GridConfig, study: Study) -> int:
@@ -187,7 +191,7 @@ def _add(
     name: str, experiment: Experiment, names: dict[str, tuple[str, ...]], runs: dict[str, PlannedRun]
 ) -> tuple[str, ...]:
     if name not in names:
-        guides = tuple(run for guide in RECIPES[name].guides for run in _add(guide, experiment, names, runs))
+        guides = tuple(run for guide in find_recipe(name).guides for run in _add(guide, experiment, names, runs))
         study, found = experiment.study, []
         for recipe in experiment.variants(name):
             spec = experiment.spec(recipe)

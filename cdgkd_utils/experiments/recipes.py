@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
-KINDS = ("network", "svm", "late_fusion", "bagged", "oof", "oracle")
+KINDS = ("network", "svm", "late_fusion", "bagged", "oof", "oracle", "oracle_eeg", "shuffled", "report")
 N_PARTS = 5  # training parts of the cross-fitted guides
+
+
+_LATER = {"apart": "trial", "rated": 0}
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,19 @@ class Recipe:
         Of the loss or of the kind.
     guides : tuple of str
         Names of the recipes that teach it or that it is made from, largest first.
-    kind : {"network", "svm", "late_fusion", "bagged", "oof", "oracle"}
-        ``network`` is trained by gradient; for the others see :mod:`.derived`.
+    kind : str
+        Of ``KINDS``: ``network`` is trained by gradient; for the others see :mod:`.derived`.
     row : str
         Its row in the table when that has another name.
     deployed : str
         Model of what is kept and scored, when that is a part of the trained network.
     part : int
         Cross-fitting: the fifth of the training trials this network does not see; -1 sees all.
+    apart : {"trial", "subject"}
+        What the fifths are dealt by.
+    rated : int
+        Few labels: trials per subject whose ratings this network may use, as far as validation goes, too; 0 is all.
+        Guides are heard on every training trial.
     selection : {"best_val", "last_epoch"}
     training : dict
         Training settings that differ from those of its table.
@@ -54,9 +62,12 @@ class Recipe:
     selection: str = "best_val"
     training: dict = field(default_factory=dict)
     grid: tuple[dict, ...] = ()
+    apart: str = "trial"
+    rated: int = 0
 
     def as_dict(self) -> dict:
-        return asdict(self)
+        """All fields; those of _LATER only where they say something, which keeps the keys of older runs."""
+        return {name: value for name, value in asdict(self).items() if value != _LATER.get(name, ...)}
 
     def but(self, **options) -> Recipe:
         """The same recipe with some options changed."""
@@ -68,6 +79,7 @@ _ADAPTIVE = {"mode": "adaptive"}
 _DENSE = {"kd_weight": 0.9, "temperature": 2.0}
 _DROP = _DENSE | {"drop_prob": 0.5}
 _PARTS = tuple(f"teacher_part{part}" for part in range(N_PARTS))
+_EEG_PARTS = tuple(f"eeg_part{part}" for part in range(N_PARTS))
 _KD_WEIGHTS = ({"kd_weight": 0.5}, {"temperature": 4.0})
 
 
@@ -81,6 +93,12 @@ def _fusion(name: str, loss: str = "rebalanced", *grid: dict, **options) -> Reci
 
 def _guided(name: str, model: str, table: int, guides: tuple[str, ...], options: dict, **more) -> Recipe:
     return Recipe(name, model, table, "dense", options, guides, **{"grid": _KD_WEIGHTS} | more)
+
+
+def _teacher_parts() -> list[Recipe]:
+    return [
+        Recipe(name, "teacher", 0, "rebalanced", {"mode": "adaptive"}, part=part) for part, name in enumerate(_PARTS)
+    ]
 
 
 RECIPES = {
@@ -128,13 +146,23 @@ RECIPES = {
         _guided("cdgkd", "student", 1, (TEACHER, "ta1_drop", "ta2_drop"), _DROP),
         # Experimental guides: five teachers that each miss a fifth of the training trials, averaged (bagged) or each
         # heard only on trials it did not see (oof); and the truth itself, which only the twin knows.
-        *(
-            Recipe(name, "teacher", 0, "rebalanced", {"mode": "adaptive"}, part=part)
-            for part, name in enumerate(_PARTS)
-        ),
+        *_teacher_parts(),
         Recipe("bagged", kind="bagged", guides=_PARTS),
         Recipe("oof", kind="oof", guides=_PARTS),
         Recipe("oracle", kind="oracle"),
+        # The same, dealt by whole subjects, and of the EEG-only teacher; what a perfect EEG-only teacher would say;
+        # a guide shuffled between the trials of one label, which leaves it as right and as sure as it was.
+        *(replace(part, name=f"{part.name}_subject", apart="subject") for part in _teacher_parts()),
+        Recipe("oof_subject", kind="oof", guides=tuple(f"{part}_subject" for part in _PARTS), apart="subject"),
+        *(Recipe(name, "eeg", part=part) for part, name in enumerate(_EEG_PARTS)),
+        Recipe("eeg_bagged", kind="bagged", guides=_EEG_PARTS),
+        Recipe("eeg_oof", kind="oof", guides=_EEG_PARTS),
+        Recipe("oracle_eeg", kind="oracle_eeg"),
+        Recipe("eeg_shuffled", kind="shuffled", guides=("eeg",)),
+        Recipe("fused_shuffled", kind="shuffled", guides=(TEACHER,)),
+        # The check before distilling (guide_report), stored like a run.
+        *(Recipe(f"{guide}_report", kind="report", guides=(guide,)) for guide in ("eeg", "oracle_eeg")),
+        _guided("kd_gentle", "student", 0, (TEACHER,), {"kd_weight": 0.5, "temperature": 2.0}, grid=()),
         _guided("kd_bagged", "student", 1, ("bagged",), {"kd_weight": 0.9, "temperature": 1.0}),
         _guided(
             *("kd_oof", "student", 1, ("oof",), {"kd_weight": 0.5, "temperature": 1.0}),

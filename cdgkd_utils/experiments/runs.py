@@ -23,7 +23,8 @@ from ..training.device import training_device
 from .derived import derive
 from .learner import Learner, fresh_learner
 from .losses import Guide
-from .recipes import RECIPES, Recipe
+from .naming import find_recipe
+from .recipes import Recipe
 from .records import RunError, RunRecord, read_run, run_key, store_run
 from .stages import stage_versions
 from .study import Study
@@ -72,7 +73,7 @@ class Experiment:
 
     def recipe(self, recipe: str | Recipe) -> Recipe:
         """A recipe by name, under this experiment's selection rule and tuning budget."""
-        recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+        recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
         recipe = replace(recipe, grid=recipe.grid[: self.study.params.scale.tuning_budget - 1])
         return replace(recipe, selection=self.selection) if self.selection else recipe
 
@@ -124,7 +125,7 @@ class Experiment:
         Parameters
         ----------
         recipe : str or Recipe
-            Name in ``RECIPES``, or a changed copy of one.
+            A name that :func:`~.naming.find_recipe` knows, or a changed copy of one.
         on_epoch : callable, optional
             Gets the log so far after each epoch of a training.
         progress : bool

@@ -19,12 +19,14 @@ VERSIONS = {
     **dict.fromkeys(("loss/ce", "loss/dense", "loss/rebalanced", "loss/ogm_ge", "loss/pmr", "loss/fitnets"), 1),
     **dict.fromkeys(("loss/nst", "loss/emotionkd", "loss/ambokd", "loss/released_dense"), 1),
     **dict.fromkeys(("kind/svm", "kind/late_fusion", "kind/bagged", "kind/oof", "kind/oracle"), 1),
+    **dict.fromkeys(("kind/oracle_eeg", "kind/shuffled", "kind/report"), 1),
 }
 _DERIVED = "experiments/derived.py"
 # How windows become files is not here: the code that prepares them is in the windows' own key.
 SOURCES: dict[str, tuple[str, ...]] = {
     "training": (
         *("experiments/runs.py", "experiments/learner.py", "experiments/losses.py", "experiments/study.py"),
+        *("experiments/naming.py", "experiments/few_labels.py"),
         *("training/loop.py", "training/inputs.py", "training/settings.py", "training/device.py"),
         "methods/loss.py",
         *("models/registry.py", "models/output.py", "models/frontend.py"),
@@ -49,7 +51,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "loss/released_dense": ("methods/released.py", "methods/distillation.py"),
     "kind/svm": (_DERIVED, "methods/svm.py"),
     "kind/late_fusion": (_DERIVED, "methods/late_fusion.py"),
-    **dict.fromkeys(("kind/bagged", "kind/oof", "kind/oracle"), (_DERIVED,)),
+    **dict.fromkeys(("kind/bagged", "kind/oof", "kind/oracle", "kind/oracle_eeg", "kind/shuffled"), (_DERIVED,)),
+    "kind/report": (_DERIVED, "methods/guide_report.py"),
 }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.output import ModelOutput
-from .loss import CrossEntropy, LossValue
+from .loss import UNRATED, CrossEntropy, LossValue
 
 
 def kd_divergence(logits: Tensor, guide_logits: Tensor, temperature: float) -> Tensor:
@@ -80,6 +80,8 @@ class DenseGuidance(CrossEntropy):
     reduction : {"sum", "mean"}
         ``sum`` over the surviving guides is the papers' form; ``mean`` divides by their number.
     at_least_one : bool
+    few_labels : bool
+        Some windows of a mini-batch, or all, may be unrated: they are heard of from the guides alone.
 
     Attributes
     ----------
@@ -97,6 +99,7 @@ class DenseGuidance(CrossEntropy):
         generator: torch.Generator | None = None,
         reduction: str = "sum",
         at_least_one: bool = False,
+        few_labels: bool = False,
     ):
         super().__init__()
         if not guide_logits:
@@ -111,6 +114,7 @@ class DenseGuidance(CrossEntropy):
         self.guide_logits = [g.detach() for g in guide_logits.values()]
         self.kd_weight, self.temperature, self.drop_prob = kd_weight, temperature, drop_prob
         self.generator, self.reduction, self.at_least_one = generator, reduction, at_least_one
+        self.few_labels = few_labels
         self.kept_history: list[Tensor] = []
 
     def state_dict(self) -> dict:
@@ -127,7 +131,10 @@ class DenseGuidance(CrossEntropy):
         if self.drop_prob > 0:
             kept = draw_kept(len(self.names), self.drop_prob, self.generator, self.at_least_one)
         self.kept_history.append(kept)
-        total = (1 - self.kd_weight) * F.cross_entropy(output.logits, labels)
+        if self.few_labels and not (labels != UNRATED).any():
+            total = 0.0 * output.logits.sum()  # the mean over no window is no number
+        else:
+            total = (1 - self.kd_weight) * F.cross_entropy(output.logits, labels, ignore_index=UNRATED)
         parts = {"loss_ce": total.item()}
         share = self.kd_weight / (max(int(kept.sum()), 1) if self.reduction == "mean" else 1)
         for name, guide, keep in zip(self.names, self.guide_logits, kept.tolist(), strict=True):

@@ -3,7 +3,8 @@
 A video-only student can learn from a guide only what the face shows. A rating tells a part of that, and chance; a
 guide tells another part, and its own errors. What the face shows is unknown on real data, but other trials say how
 faces and ratings go together: a prediction from the video, by a model that has not seen the trial, stands for it.
-The report compares guide and label by their correlation with that prediction. Knows nothing of models.
+The report compares guide and label by their correlation with that prediction, trial by trial: a rating is of a whole
+trial, and a model of single windows would take windows of one trial for so many agreements. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,7 +22,9 @@ from sklearn.preprocessing import StandardScaler
 N_FOLDS = 5
 N_BOOTSTRAP = 2000
 MARGIN = 0.1  # a guide that saw the labels shares some of their chance, so it has to win by this much
-PENALTIES = np.logspace(1, 6, 11)  # of the ridge regression; the best by efficient leave-one-out inside each fold
+# Ridge penalty per standardised feature: a face tells little, so shrink hard. One value for all folds: chosen fold by
+# fold, the folds that happen to fit best would count most, and the prediction would lean against the label.
+PENALTY = 4.0
 VERDICTS = {
     "distil": "the guide tells more about what the face shows than the label does",
     "distil gently": "guide and label cannot be told apart; keep the guide's weight at 0.5 or below",
@@ -31,12 +34,12 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class GuideReport:
-    """What the check found; correlations are over windows, intervals over whole trials.
+    """What the check found; correlations and intervals are over trials.
 
     Attributes
     ----------
     r_guide, r_label : float
-        Correlation of the guide's P(high), and of the label, with the out-of-fold video prediction.
+        Correlation of the guide's mean P(high) of a trial, and of its label, with the out-of-fold video prediction.
     margin, low, high : float
         ``r_guide − r_label`` and its bootstrap interval over trials.
     nll_in_sample, nll_out_of_fold : float
@@ -72,36 +75,61 @@ class GuideReport:
         )
 
 
-def video_prediction(video: ArrayLike, labels: ArrayLike, groups: ArrayLike, *, seed: int) -> np.ndarray:
-    """Predict each window's label from the face, by ridge regressions that did not see its trial.
+def video_prediction(
+    video: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike,
+    *,
+    seed: int,
+    subjects: ArrayLike | None = None,
+    unseen_subjects: bool = False,
+) -> np.ndarray:
+    """Predict each trial's label from the face, by ridge regressions that did not see the trial.
 
     Parameters
     ----------
     video : array-like, shape (n_windows, n_features)
-        Features of the face, such as the mean over a window's frames, scaled within people if labels are.
+        Features of the face, such as the mean over a window's frames; their mean over a trial is used.
     labels : array-like of {0, 1}, shape (n_windows,)
+        One for all windows of a trial.
     groups : array-like, shape (n_windows,)
-        Trial of each window; windows of one trial stay together.
+        Trial of each window.
     seed : int
         Of the folds.
+    subjects : array-like, shape (n_windows,), optional
+        Person of each window. A person's mean face, which differs more between people than feelings change it, is
+        then taken away; it needs no label.
+    unseen_subjects : bool
+        Predict each person by models that saw other people alone.
 
     Returns
     -------
     ndarray, shape (n_windows,)
+        The same for all windows of a trial.
 
     Raises
     ------
     ValueError
-        Shapes differ, a label is not 0 or 1, one class is missing, or there are fewer trials than folds.
+        Shapes differ, a label is not 0 or 1 or changes within a trial, one class is missing, or there are fewer trials
+        (`unseen_subjects`: people) than folds.
     """
     video, labels, groups = _checked(video, labels, groups)
-    prediction = np.empty(len(labels))
-    # Stratified: otherwise a fold with many high trials lowers the mean of those it is predicted from.
-    folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)
-    for others, mine in folds.split(video, labels, groups):
-        model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(video[others], labels[others])
-        prediction[mine] = model.predict(video[mine]) - labels[others].mean()
-    return prediction
+    _, first, trial = np.unique(groups, return_index=True, return_inverse=True)
+    people = np.zeros(len(labels)) if subjects is None else np.asarray(subjects)
+    if people.shape != labels.shape or (unseen_subjects and len(np.unique(people)) < N_FOLDS):
+        raise ValueError(f"subjects: expected one per window, of {N_FOLDS} people or more if they are to be unseen")
+    faces, high = _by_trial(trial, video), labels[first]
+    _, person = np.unique(people[first], return_inverse=True)
+    faces = faces - _by_trial(person, faces)[person]
+    prediction = np.empty(len(high))
+    folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)  # both labels in every fold
+    for others, mine in folds.split(faces, high, person if unseen_subjects else np.arange(len(high))):
+        # Ratings within a person, as faces: a person's faces sum to zero, so with unlike base rates those of the other
+        # trials would tell about this one, with the wrong sign.
+        within = high[others] - _by_trial(person, high[:, None], others)[person[others], 0]
+        model = make_pipeline(StandardScaler(), Ridge(PENALTY * faces.shape[1])).fit(faces[others], within)
+        prediction[mine] = model.predict(faces[mine])
+    return prediction[trial]
 
 
 def guide_report(
@@ -111,6 +139,8 @@ def guide_report(
     groups: ArrayLike,
     *,
     seed: int,
+    subjects: ArrayLike | None = None,
+    unseen_subjects: bool = False,
     out_of_fold: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> GuideReport:
@@ -128,6 +158,8 @@ def guide_report(
         Trial of each window.
     seed : int
         Of folds and bootstrap.
+    subjects, unseen_subjects
+        As in :func:`video_prediction`.
     out_of_fold : array-like, shape (n_windows,), optional
         P(high) of guides of the same kind that did not see the trial.
     confidence : float
@@ -142,25 +174,31 @@ def guide_report(
     Raises
     ------
     ValueError
-        Shapes differ, a probability lies outside 0 .. 1, a label is not 0 or 1, or guide or labels are constant.
+        Shapes differ, a probability lies outside 0 .. 1, a label is not 0 or 1 or changes within a trial, or guide or
+        labels are constant.
 
     References
     ----------
     guides.md, section 5; worlds.md, section 6 (where the margin was found, after the fact).
     """
     video = np.asarray(video, float)
-    prediction = video if video.ndim == 1 else video_prediction(video, labels, groups, seed=seed)
-    _, labels, groups = _checked(prediction[:, None], labels, groups)
+    if video.ndim == 1:
+        video, labels, groups = _checked(video[:, None], labels, groups)
+        prediction = video[:, 0]
+    else:
+        people = {"subjects": subjects, "unseen_subjects": unseen_subjects}
+        prediction = video_prediction(video, labels, groups, seed=seed, **people)
+        _, labels, groups = _checked(video, labels, groups)
     guide = _probabilities("guide", guide, len(labels))
     other = None if out_of_fold is None else _probabilities("out_of_fold", out_of_fold, len(labels))
     if np.ptp(guide) == 0:
         raise ValueError("guide: expected answers that differ between windows, got one value for all")
     _, trial = np.unique(groups, return_inverse=True)
-    r_guide, r_label = (_correlations(np.ones((1, trial.max() + 1)), trial, x, prediction)[0] for x in (guide, labels))
-    rng = np.random.default_rng(seed)
-    n_trials = int(trial.max()) + 1
-    counts = rng.multinomial(n_trials, np.full(n_trials, 1 / n_trials), size=N_BOOTSTRAP)
-    drawn = _correlations(counts, trial, guide, prediction) - _correlations(counts, trial, labels, prediction)
+    shown, told, rated = (_by_trial(trial, x[:, None])[:, 0] for x in (prediction, guide, labels))
+    n_trials = len(shown)
+    r_guide, r_label = (_correlations(np.ones((1, n_trials)), x, shown)[0] for x in (told, rated))
+    counts = np.random.default_rng(seed).multinomial(n_trials, np.full(n_trials, 1 / n_trials), size=N_BOOTSTRAP)
+    drawn = _correlations(counts, told, shown) - _correlations(counts, rated, shown)
     low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     margin = r_guide - r_label
     verdict = "distil gently"
@@ -184,10 +222,16 @@ def as_frame(reports: dict[str, GuideReport]) -> pd.DataFrame:
     return pd.DataFrame.from_dict({name: vars(report) for name, report in reports.items()}, orient="index")
 
 
-def _correlations(counts: np.ndarray, trial: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Correlation over windows for each row of `counts`, how often each trial is taken; from sums by trial."""
-    sums = np.stack([np.bincount(trial, x, minlength=counts.shape[1]) for x in (a * 0 + 1, a, b, a * a, b * b, a * b)])
-    n, a_, b_, aa, bb, ab = sums @ counts.T
+def _by_trial(trial: np.ndarray, values: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Mean over (some of) the rows of each trial, which are numbered from 0, shape (n_trials, n_columns)."""
+    sums, counts = np.zeros((trial.max() + 1, values.shape[1])), np.bincount(trial[rows], minlength=trial.max() + 1)
+    np.add.at(sums, trial[rows], values[rows])
+    return sums / np.maximum(counts, 1)[:, None]
+
+
+def _correlations(counts: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Correlation over trials for each row of `counts`, how often each trial is taken."""
+    n, a_, b_, aa, bb, ab = np.stack([np.ones_like(a), a, b, a * a, b * b, a * b]) @ counts.T
     with np.errstate(divide="ignore", invalid="ignore"):
         return (ab - a_ * b_ / n) / np.sqrt((aa - a_**2 / n) * (bb - b_**2 / n))
 
@@ -219,4 +263,8 @@ def _checked(video: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> tuple[np
         raise ValueError("video: expected finite numbers")
     if (n_groups := len(np.unique(groups))) < N_FOLDS:
         raise ValueError(f"groups: expected {N_FOLDS} trials or more, got {n_groups}")
+    _, trial = np.unique(groups, return_inverse=True)
+    high = np.bincount(trial, labels)
+    if ((high > 0) & (high < np.bincount(trial))).any():
+        raise ValueError("labels: expected one label for all windows of a trial; groups must name trials, not people")
     return video, labels.astype(float), groups

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from ..models.output import ModelOutput
 
+UNRATED = -100  # the label of a window that nobody rated; cross-entropy leaves it out
+
 
 @dataclass(frozen=True)
 class LossValue:

@@ -52,7 +52,9 @@ __all__ = [
 PICTURE = 128  # pixels, edge of the pictures that are drawn; larger where an extractor wants larger ones
 
 
-def prepare_subject(settings: TwinSettings, subject: int, extractor: str = "hog") -> Windows:
+def prepare_subject(
+    settings: TwinSettings, subject: int, extractor: str = "hog", faces: Windows | None = None
+) -> Windows:
     """One person's windows, without a detour over files; only the sampled frames are drawn.
 
     Parameters
@@ -62,6 +64,9 @@ def prepare_subject(settings: TwinSettings, subject: int, extractor: str = "hog"
         1-based.
     extractor : str
         A name that :func:`~cdgkd_utils.data.extractors.extractor` knows.
+    faces : Windows, optional
+        The same person's in another world of the same seed: faces do not depend on the world, and are taken from
+        there instead of being drawn again.
 
     Returns
     -------
@@ -76,25 +81,14 @@ def prepare_subject(settings: TwinSettings, subject: int, extractor: str = "hog"
     per_window = np.repeat(rows, counts).astype(int)
     n = len(per_window)
     eeg = np.empty((n, len(CHANNEL_ROWS), WINDOW_SAMPLES), dtype=np.float32)
-    video = np.zeros((n, N_FRAMES, N_VIDEO_FEATURES), dtype=np.float32)
-    mask = np.zeros((n, N_FRAMES), dtype=bool)
     first = 0
-    with contextlib.closing(open_extractor(extractor)) as extract:
-        for row, recording in zip(rows, synthesise_trials(settings, plan, rows), strict=True):
-            here = slice(first, first + int(plan.n_windows[row]))
-            first = here.stop
-            if settings.design.band_passed:
-                recording = _band_passed(recording)
-            stimulus = recording[list(CHANNEL_ROWS), BASELINE_SAMPLES:]
-            eeg[here] = stimulus.reshape(len(CHANNEL_ROWS), -1, WINDOW_SAMPLES).swapaxes(0, 1)
-
-            times = bin_centres(here.stop - here.start)
-            shown = np.flatnonzero(times < settings.design.video_seconds)
-            frames = render(face_track(settings, plan, row), times[shown], max(PICTURE, extract.size))
-            features, found = extract(box_reduce(frames, extract.size))
-            video[here].reshape(-1, N_VIDEO_FEATURES)[shown] = features
-            mask[here].reshape(-1)[shown] = found
-
+    for row, recording in zip(rows, synthesise_trials(settings, plan, rows), strict=True):
+        here = slice(first, first + int(plan.n_windows[row]))
+        first = here.stop
+        if settings.design.band_passed:
+            recording = _band_passed(recording)
+        stimulus = recording[list(CHANNEL_ROWS), BASELINE_SAMPLES:]
+        eeg[here] = stimulus.reshape(len(CHANNEL_ROWS), -1, WINDOW_SAMPLES).swapaxes(0, 1)
     index = pd.DataFrame(
         {
             "subject": np.full(n, subject),
@@ -108,15 +102,43 @@ def prepare_subject(settings: TwinSettings, subject: int, extractor: str = "hog"
     if settings.layout == "mahnob":
         index["liking"] = np.nan  # nobody was asked; the fourth question is another one
     truth = truth_table(plan).drop(columns=["subject", "trial"]).iloc[per_window]
-    seen = mask.any(axis=1)  # as on files, a window without any face is left out
+    if faces is None:
+        video, mask = _draw_faces(settings, plan, rows, extractor)
+        seen = mask.any(axis=1)  # as on files, a window without any face is left out
+        video, mask = video if seen.all() else video[seen], mask[seen]
+    else:
+        place = ["trial", "window"]
+        seen = pd.MultiIndex.from_frame(index[place]).isin(pd.MultiIndex.from_frame(faces.index[place]))
+        video, mask = faces.video_at(), faces.frame_mask
     return Windows(
         eeg=eeg if seen.all() else eeg[seen],
-        video=video if seen.all() else video[seen],
-        frame_mask=mask[seen],
+        video=video,
+        frame_mask=mask,
         index=index[seen].reset_index(drop=True),
         truth=truth[seen].reset_index(drop=True),
         meta=_meta(settings, extractor),
     )
+
+
+def _draw_faces(
+    settings: TwinSettings, plan: SubjectPlan, rows: list[int], extractor: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of some trials' frames, shape (n_windows, 5, 768), and which frames there are."""
+    n = int(plan.n_windows[rows].sum())
+    video = np.zeros((n, N_FRAMES, N_VIDEO_FEATURES), dtype=np.float32)
+    mask = np.zeros((n, N_FRAMES), dtype=bool)
+    first = 0
+    with contextlib.closing(open_extractor(extractor)) as extract:
+        for row in rows:
+            here = slice(first, first + int(plan.n_windows[row]))
+            first = here.stop
+            times = bin_centres(here.stop - here.start)
+            shown = np.flatnonzero(times < settings.design.video_seconds)
+            frames = render(face_track(settings, plan, row), times[shown], max(PICTURE, extract.size))
+            features, found = extract(box_reduce(frames, extract.size))
+            video[here].reshape(-1, N_VIDEO_FEATURES)[shown] = features
+            mask[here].reshape(-1)[shown] = found
+    return video, mask
 
 
 def _band_passed(recording: np.ndarray) -> np.ndarray:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-from ... import config
 from ..constants import TARGETS
+from ..types import Windows
 from .design import DESIGNS, Design
 from .face_drawing import FaceIdentity, draw_identity
-from .worlds import WORLDS
+from .worlds import WORLDS, find_world
 
 RATING_SCALE = 1.9  # rating points per unit of the latent
 BIAS_SD = 0.2  # how much people differ in using the scale, in units of the latent
+FACES = WORLDS["mixed"]  # the world in which faces are drawn; the others keep them
 
 
 _PURPOSES = ("shared", "eeg_only", "video_only", "rating", "bias", "other_ratings", "order", "identity")
@@ -38,7 +39,7 @@ class TwinSettings:
         People, trials of each, 4 s windows of each trial (MAHNOB-HCI: at most; 0 takes the whole films).
     seed : int
     world : str
-        A name of ``WORLDS``.
+        A name of ``WORLDS``, or shares in numbers (:func:`~cdgkd_utils.config.world_numbers`).
     w_shared, w_eeg, w_video, eeg_gain : float or None
         Replace the world's value; None keeps it.
     layout : {"deap", "mahnob"}
@@ -64,8 +65,7 @@ class TwinSettings:
     def __post_init__(self):
         if self.layout not in DESIGNS:
             raise ValueError(f"layout: expected one of {', '.join(DESIGNS)}, got {self.layout!r}")
-        if self.world not in WORLDS:
-            raise ValueError(f"world: expected one of {', '.join(config.WORLDS)}, got {self.world!r}")
+        find_world(self.world)
         design, endless = self.design, float("inf")
         for name, least, most in (
             ("n_subjects", 1, design.max_subjects or endless),
@@ -87,14 +87,14 @@ class TwinSettings:
     @property
     def shares(self) -> tuple[float, float, float]:
         """w_shared, w_eeg, w_video in force."""
-        base = WORLDS[self.world]
+        base = find_world(self.world)
         pairs = ((self.w_shared, base.w_shared), (self.w_eeg, base.w_eeg), (self.w_video, base.w_video))
         return tuple(default if value is None else float(value) for value, default in pairs)
 
     @property
     def code_gain(self) -> float:
         """EEG log-power per unit of code in force (0.8 in the twin's equations)."""
-        return WORLDS[self.world].eeg_gain if self.eeg_gain is None else float(self.eeg_gain)
+        return find_world(self.world).eeg_gain if self.eeg_gain is None else float(self.eeg_gain)
 
     def stream(self, subject: int, purpose: str, trial: int = 0) -> np.random.Generator:
         """:func:`stream` of a subject; people of different layouts are different people."""
@@ -161,6 +161,7 @@ def stream(seed: int, subject: int, purpose: str, trial: int = 0) -> np.random.G
 def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
     """Draw one person.
 
+    The face is drawn first and is the same in every world of a seed: rendered faces are a bank for all worlds.
     With independent standard normals u: ``z = sqrt(w_shared) u0 + sqrt(w_eeg) uE + sqrt(w_video) uV``;
     the EEG sees the first two terms and the face the first and the third, each scaled to variance 1;
     ``rating = clip(5 + 1.9 (z + bias + sqrt(1 - shares) noise), 1, 9)``, rounded to 2 decimals, so
@@ -187,6 +188,11 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
 
     w_shared, w_eeg, w_video = settings.shares
     u0, u_eeg, u_video = normals("shared"), normals("eeg_only"), normals("video_only")
+    x_video = _view(u0, u_video, FACES.w_shared, FACES.w_video)
+    if (w_shared, w_video) != (FACES.w_shared, FACES.w_video):
+        # In the plane of the two normals the face is one direction; this world's own lies along the same.
+        across = _across(u0, u_video, FACES.w_shared, FACES.w_video)
+        u0, u_video = _view(x_video, across, w_shared, w_video), _across(x_video, across, w_shared, w_video)
     z = np.sqrt(w_shared) * u0 + np.sqrt(w_eeg) * u_eeg + np.sqrt(w_video) * u_video
     noise_sd = np.sqrt(1 - w_shared - w_eeg - w_video)
     bias = BIAS_SD * normals("bias", (len(TARGETS),))
@@ -201,7 +207,7 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
         subject=subject,
         z=z,
         x_eeg=_view(u0, u_eeg, w_shared, w_eeg),
-        x_video=_view(u0, u_video, w_shared, w_video),
+        x_video=x_video,
         posterior=ndtr((z + bias - border) / noise_sd),
         bias=bias,
         ratings=np.round(np.clip(ratings, 1, 9), design.decimals),
@@ -219,6 +225,33 @@ def _view(u_shared: np.ndarray, u_own: np.ndarray, w_shared: float, w_own: float
     if w_shared + w_own == 0:  # a modality that knows nothing shows feelings that nobody rated
         return u_own
     return (np.sqrt(w_shared) * u_shared + np.sqrt(w_own) * u_own) / np.sqrt(w_shared + w_own)
+
+
+def _across(u_shared: np.ndarray, u_own: np.ndarray, w_shared: float, w_own: float) -> np.ndarray:
+    """What is independent of :func:`_view` and, with it, gives both back: the two are a rotation."""
+    if w_shared + w_own == 0:
+        return u_shared
+    return (np.sqrt(w_own) * u_shared - np.sqrt(w_shared) * u_own) / np.sqrt(w_shared + w_own)
+
+
+def eeg_posterior(windows: Windows, target: str) -> np.ndarray:
+    """P(rating > 5) given what the EEG sees, shape (n_windows,): what a perfect EEG-only network could say.
+
+    ``Phi(sqrt(w_shared + w_eeg) x_eeg / sd)``, ``sd² = 1 - w_shared - w_eeg + 0.2²``: the person's use of the scale is
+    unknown to it.
+
+    Parameters
+    ----------
+    windows : Windows
+        Of the twin.
+    target : {"valence", "arousal"}
+    """
+    names = {f.name for f in fields(TwinSettings)}
+    settings = TwinSettings(**{name: value for name, value in windows.meta["settings"].items() if name in names})
+    w_shared, w_eeg, _ = settings.shares
+    seen, border = w_shared + w_eeg, 0 if settings.design.decimals else 0.5 / RATING_SCALE
+    x = windows.truth[f"x_eeg_{target}"].to_numpy()
+    return ndtr((np.sqrt(seen) * x - border) / np.sqrt(1 - seen + BIAS_SD**2))
 
 
 def truth_table(plan: SubjectPlan) -> pd.DataFrame:
