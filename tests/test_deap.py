@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cdgkd_utils.config import Params
-from cdgkd_utils.data import trees
+from cdgkd_utils.data import load, trees
 from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
 from cdgkd_utils.data.deap.reader import deap_fingerprint, open_tree, read_deap
 from cdgkd_utils.data.deap.writer import write_deap
