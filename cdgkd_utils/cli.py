@@ -13,7 +13,7 @@ from pathlib import Path
 from .cli_deploy import add_deploy
 from .cli_grid import add_grid
 from .cli_teaching import add_teaching
-from .config import CROPS, DATASETS, FAMILIES, PROFILES, PROTOCOLS, TARGETS, WORLDS, Params, home, shown
+from .config import CROPS, DATASETS, FAMILIES, PROFILES, PROTOCOLS, TARGETS, WORLD_HELP, Params, home, shown
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         help="length of a trial: a multiple of 4, at most 60; mahnob: of a film at most, 0 takes all of it",
     )
     twin.add_argument("--seed", type=int, default=0)
-    twin.add_argument("--world", choices=WORLDS, default="mixed")
+    twin.add_argument("--world", default="mixed", help=WORLD_HELP)
     twin.add_argument("--size", type=int, default=128, help="height of the pictures in pixels, a multiple of 8")
     twin.add_argument("--raw", action="store_true", help="deap only: also the original recordings (BDF)")
     twin.add_argument("--jobs", type=int, default=1, help="processes; -1 is one per core")
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--profile", choices=PROFILES, default=default.profile)
     run.add_argument("--seed", type=int, default=default.seed)
-    run.add_argument("--world", choices=WORLDS, default=default.world)
+    run.add_argument("--world", default=default.world, help=WORLD_HELP)
     run.add_argument("--extractor", default=default.extractor, help="visual features: hog, mediapipe or timm:MODEL")
     run.add_argument("--crop", choices=CROPS, default=default.crop, help="part of a frame that is described, on files")
     run.add_argument("--family", choices=FAMILIES, default=default.family, help="networks")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .config import DATASETS, PROFILES, TARGETS, WORLDS, Params
+from .config import DATASETS, PROFILES, TARGETS, WORLD_HELP, Params
 
 
 def add_deploy(commands: argparse._SubParsersAction) -> None:
@@ -26,7 +26,7 @@ def add_deploy(commands: argparse._SubParsersAction) -> None:
     export.add_argument("--target", choices=TARGETS, default=default.target)
     export.add_argument("--profile", choices=PROFILES, default=default.profile)
     export.add_argument("--seed", type=int, default=default.seed)
-    export.add_argument("--world", choices=WORLDS, default=default.world)
+    export.add_argument("--world", default=default.world, help=WORLD_HELP)
     export.add_argument("--method", default="cdgkd", help="recipe of a network that takes video only")
     export.set_defaults(run=_export)
     predict = commands.add_parser(

@@ -12,7 +12,7 @@ from .experiments.grid import cell_folders
 from .experiments.plan import Cell, Plan, stored_names
 from .experiments.records import RunError, check_run
 from .results.claims import claims_table, compare_claims, telling_metric
-from .results.collect import Design, collect_design
+from .results.collect import Design, collect_design, expected_points
 from .results.guides import GUIDES, guide_quality, mean_quality
 from .results.tables import both_tables, write_csv
 
@@ -57,6 +57,44 @@ def collect_plan(plan: Plan, *, partial: bool = False) -> list[Design]:
     return designs
 
 
+def collect_worlds(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and checks of a plan over several worlds of the twin, as :mod:`.results.beyond` takes them.
+
+    Parameters
+    ----------
+    plan : Plan
+        Whose runs are all stored; one fold. Guides are scored like the methods that were asked for, assistants are not.
+
+    Returns
+    -------
+    scores : DataFrame
+        Columns ``world, target, seed, protocol, method, points``.
+    reports : DataFrame
+        Columns ``world, target, seed`` and those of :class:`~.methods.guide_report.GuideReport`.
+
+    Raises
+    ------
+    RunError
+        Runs are missing, or a stored one is damaged.
+    """
+    if missing := plan.missing():
+        raise RunError(
+            f"{len(missing)} of {len(plan.runs)} runs are missing, {missing[0].name} first: 'grid run' first"
+        )
+    scores, reports = [], []
+    for run in plan.runs.values():
+        check_run(run.folder, run.key)
+        place = {"world": run.params.world, "target": run.target, "seed": run.params.seed}
+        if run.recipe.kind == "report":
+            reports.append(place | json.loads((run.folder / "result.json").read_text())["report"])
+        elif run.stage != "assistants":
+            points = expected_points(run.folder)
+            scores += [
+                place | {"protocol": part, "method": run.recipe.name, "points": value} for part, value in points.items()
+            ]
+    return pd.DataFrame(scores), pd.DataFrame(reports)
+
+
 def summaries(designs: list[Design]) -> dict[str, pd.DataFrame]:
     """``table1``, ``table2``, ``claims``, ``comparisons`` (all behind the claims) and ``scores``."""
     scores = pd.concat([design.scores for design in designs], ignore_index=True)
@@ -99,7 +137,9 @@ def _parts(folder: Path) -> list[str]:
 
 
 def write_tables(plan: Plan, folder: Path, *, partial: bool = False) -> list[Path]:
-    """Write what :func:`summaries` gives, each as a csv; equal runs give equal bytes.
+    """Write what :func:`summaries` gives, or with several worlds :func:`collect_worlds`, each as a csv.
+
+    Equal runs give equal bytes.
 
     Parameters
     ----------
@@ -117,5 +157,8 @@ def write_tables(plan: Plan, folder: Path, *, partial: bool = False) -> list[Pat
     RunError
         As in :func:`collect_plan`. Nothing is written then.
     """
+    if len({cell.params.world for cell in plan.cells}) > 1:
+        scores, reports = collect_worlds(plan)
+        return [write_csv(scores, folder / "scores.csv"), write_csv(reports, folder / "reports.csv")]
     tables = summaries(collect_plan(plan, partial=partial))
     return [write_csv(table, folder / f"{name}.csv") for name, table in tables.items()]

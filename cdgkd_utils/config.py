@@ -17,6 +17,7 @@ PROTOCOLS = ("trial+subject", "trial", "subject", "loso", "stimulus", "window")
 TARGETS = ("valence", "arousal")
 WORLDS = ("mixed", "shared_view", "same_feeling", "eeg_rich", "complementary")
 WORLD_NUMBERS = "SHARED/EEG/VIDEO or SHARED/EEG/VIDEO/GAIN, such as 0.3/0.1/0 or 0.3/0.1/0/1.6"
+WORLD_HELP = f"{', '.join(WORLDS)}, or {WORLD_NUMBERS}"
 EEG_GAIN = 0.8  # where a world in numbers does not say
 
 

@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 from matplotlib import pyplot as plt
 
+from . import publish_beyond
 from .collecting import collect_guides, collect_plan, summaries
 from .config import home
 from .experiments.configs import read_config
@@ -25,6 +27,7 @@ from .viz.record import save_figure
 from .viz.tables import table_figure
 
 BEGIN, END = "<!-- tables: begin (python -m cdgkd_utils publish) -->", "<!-- tables: end -->"
+MARKS = BEGIN, END
 RECORD = "results.json"
 TABLES = ("table1", "table2", "claims", "comparisons", "guides")  # the single scores stay at home
 
@@ -59,8 +62,14 @@ def publish(config: Path, repository: Path, *, partial: bool = False) -> list[Pa
     """
     readme = repository / "README.md"
     text = readme.read_text(encoding="utf-8")
-    _parts(text)
-    plan = plan_config(read_config(config))
+    grid = read_config(config)
+    several = len(grid.worlds) > 1
+    _parts(text, *(publish_beyond.MARKS if several else MARKS))
+    plan = plan_config(grid)
+    if several:
+        digest = hashlib.sha256(config.read_bytes()).hexdigest()
+        made = publish_beyond.make_beyond(grid, plan, digest, home() / "tables" / config.stem)
+        return _place(made, repository, lambda figures: with_beyond(text, figures))
     designs = collect_plan(plan, partial=partial)
     tables = summaries(designs) | {"guides": collect_guides(plan)}
     folder = home() / "tables" / config.stem
@@ -70,10 +79,14 @@ def publish(config: Path, repository: Path, *, partial: bool = False) -> list[Pa
     made += _figures(config.stem, plan, designs, tables, record)
     made.append(_write(folder / RECORD, json.dumps(record, indent=1) + "\n"))
 
+    return _place(made, repository, lambda figures: with_results(text, figures))
+
+
+def _place(made: list[Path], repository: Path, readme_with: Callable[[Path], str]) -> list[Path]:
     figures = repository / "figures"
     figures.mkdir(exist_ok=True)
     written = [_copy(path, figures / path.name) for path in made]
-    return [*written, _write(readme, with_results(text, figures))]
+    return [*written, _write(repository / "README.md", readme_with(figures))]
 
 
 def _write(path: Path, text: str) -> Path:
@@ -138,7 +151,7 @@ def with_results(readme: str, figures: Path) -> str:
     PublishError
         The markers are not there, once each and in order.
     """
-    before, after = _parts(readme)
+    before, after = _parts(readme, *MARKS)
     first, *others = json.loads((figures / RECORD).read_text(encoding="utf-8"))["designs"]
     tables = {name: pd.read_csv(figures / f"{name}.csv") for name in ("claims", "table2", "table1", "guides")}
     blocks = [claims_as_markdown(tables["claims"])]
@@ -151,9 +164,22 @@ def with_results(readme: str, figures: Path) -> str:
     return "\n".join([before + BEGIN, "", *blocks, "", END]) + after
 
 
-def _parts(readme: str) -> tuple[str, str]:
+def with_beyond(readme: str, figures: Path) -> str:
+    """The README's text with the tables over several worlds in `figures` between their markers.
+
+    Raises
+    ------
+    PublishError
+        The markers are not there, once each and in order.
+    """
+    begin, end = publish_beyond.MARKS
+    before, after = _parts(readme, begin, end)
+    return "\n".join([before + begin, "", publish_beyond.beyond_block(figures), end]) + after
+
+
+def _parts(readme: str, begin: str, end: str) -> tuple[str, str]:
     """What stands before and after the markers."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise PublishError(f"README.md: expected the lines {BEGIN!r} and {END!r} once each")
-    before, rest = readme.split(BEGIN)
-    return before, rest.split(END)[1]
+    if readme.count(begin) != 1 or readme.count(end) != 1 or readme.index(begin) > readme.index(end):
+        raise PublishError(f"README.md: expected the lines {begin!r} and {end!r} once each")
+    before, rest = readme.split(begin)
+    return before, rest.split(end)[1]

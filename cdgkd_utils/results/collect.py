@@ -109,6 +109,20 @@ def score_run(folder: Path, *, repeat: int, profile: str, data: str, dataset: st
     return rows
 
 
+def expected_points(folder: Path) -> dict[str, float]:
+    """Expected accuracy of a run on each test part, by the true posterior, in per cent.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a finished run on the twin.
+    """
+    _, outputs = _stored(folder)
+    says_high, posterior = high_probability(outputs["logits"]) > 0.5, outputs["posterior"]
+    right = np.where(says_high, posterior, 1 - posterior)
+    return {protocol: float(100 * right[part].mean()) for protocol, part in _test_parts(outputs)}
+
+
 def subject_scores(runs: Iterable[tuple[int, Path]]) -> pd.DataFrame:
     """Accuracy of every tested subject in every run: the units of a bootstrap over people.
 

@@ -116,5 +116,31 @@ def _spread(row: pd.Series, quality: str) -> str:
     return f"{round(mean, 2) + 0.0:.2f}" + ("" if pd.isna(sd) else f" ± {sd:.2f}")
 
 
+def hypotheses_as_markdown(table: pd.DataFrame, unseen_people: pd.DataFrame) -> str:
+    """Every hypothesis of a confirmation with its verdict.
+
+    Parameters
+    ----------
+    table, unseen_people : DataFrame
+        From :func:`~.beyond.hypothesis_table`, for unseen trials and for unseen people.
+    """
+    lines = ["| hypothesis | difference | verdict | points [95 %] | se | p (Holm) | unseen people |", "|---" * 7 + "|"]
+    for name, row in table.iterrows():
+        p = "< .001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
+        other = f"{_signed(unseen_people.loc[name, 'mean'])} ({unseen_people.loc[name, 'se']:.1f})"
+        points = f"{_signed(row['mean'])} [{_signed(row['low'])}, {_signed(row['high'])}]"
+        difference = f"`{row['difference']}` {row['expected']}, {row['worlds']} worlds"
+        cells = [f"{name}: {row['statement']}", difference, row["verdict"], points, f"{row['se']:.2f}", p, other]
+        lines.append("| " + " | ".join(cells) + " |")
+    n = int(table["n"].iloc[0])
+    lines += [
+        "",
+        f"Points of expected accuracy on unseen trials, n = {n} seeds with people of their own; p by Student's t over "
+        "seeds, corrected by Holm over all hypotheses; last column: the same difference on unseen people (se).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def _signed(points: float) -> str:
     return f"{round(points, 1) + 0.0:+.1f}"  # adding 0 makes -0.0 a plain 0

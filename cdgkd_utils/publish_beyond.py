@@ -1,0 +1,144 @@
+"""What the README and notebook 08 show of a grid over several worlds: tables, figures, and what they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from .collecting import collect_worlds
+from .experiments.configs import GridConfig
+from .experiments.plan import Plan
+from .results.beyond import HARM, HELP, hypothesis_table, policy_table, sign_table, with_choices, world_table
+from .results.markdown import hypotheses_as_markdown
+from .results.tables import write_csv
+from .viz import style
+from .viz.hypotheses import hypothesis_figure
+from .viz.phase import phase_figure
+from .viz.record import save_figure
+
+BEGIN, END = "<!-- beyond: begin (python -m cdgkd_utils publish) -->", "<!-- beyond: end -->"
+MARKS = BEGIN, END
+RECORD = "beyond.json"
+TABLES = ("tests", "tests_people", "worlds", "worlds_people", "signs", "policies")
+COMMAND = "python -m cdgkd_utils publish configs/beyond.yaml writes it"
+GUIDE = "kd@eeg"
+
+
+def beyond_tables(plan: Plan) -> dict[str, pd.DataFrame]:
+    """All tables of the confirmation, by name: those of ``TABLES``, ``scores`` and ``reports``.
+
+    Raises
+    ------
+    RunError
+        Runs are missing, or a stored one is damaged.
+    """
+    scores, reports = collect_worlds(plan)
+    scores = with_choices(scores, reports)
+    worlds = world_table(scores, reports)
+    return {
+        "tests": hypothesis_table(scores),
+        "tests_people": hypothesis_table(scores, "subject"),
+        "worlds": worlds,
+        "worlds_people": world_table(scores, reports, "subject"),
+        "signs": sign_table(worlds).set_index("guide"),
+        "policies": policy_table(scores, reports, HELP + HARM),
+        "scores": scores,
+        "reports": reports,
+    }
+
+
+def phase_points(worlds: pd.DataFrame, guide: str = GUIDE) -> pd.DataFrame:
+    """The worlds as :func:`~.viz.phase.phase_figure` takes them."""
+    columns = ["w_shared", "w_eeg", "w_video", "r_views", "r_label", "margin"]
+    points = worlds[columns].assign(gain=worlds[guide], se=worlds[f"{guide} se"], kind="published")
+    return points.rename_axis("world").reset_index()
+
+
+def published_tables(repository: Path) -> dict[str, pd.DataFrame]:
+    """The tables that were published, read back.
+
+    Parameters
+    ----------
+    repository : Path
+
+    Raises
+    ------
+    FileNotFoundError
+        Names the file and the command that writes it.
+    """
+    tables = {}
+    for name in TABLES:
+        path = repository / "figures" / f"beyond_{name}.csv"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"figures/{path.name} is missing: python -m cdgkd_utils publish configs/beyond.yaml"
+            )
+        tables[name] = pd.read_csv(path, index_col=0)
+    return tables
+
+
+def make_beyond(config: GridConfig, plan: Plan, digest: str, folder: Path) -> list[Path]:
+    """Write tables, figures and their record.
+
+    Parameters
+    ----------
+    config : GridConfig
+    plan : Plan
+    digest : str
+        SHA-256 of the configuration's file.
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        What is to be published, of what was written.
+    """
+    tables = beyond_tables(plan)
+    for name in ("scores", "reports"):
+        write_csv(tables[name], folder / f"{name}.csv")
+    made = [write_csv(tables[name].reset_index(), folder / f"beyond_{name}.csv") for name in TABLES]
+    keys = "\n".join(sorted(run.key for run in plan.runs.values()))
+    values = {name: value for name, value in asdict(config).items() if name != "data_root"}
+    record = {
+        "configuration": values,
+        "configuration sha256": digest,
+        "runs": len(plan.runs),
+        "runs sha256": hashlib.sha256(keys.encode()).hexdigest(),
+    }
+    style.use()
+    figures = {
+        "beyond_worlds": phase_figure(phase_points(tables["worlds"])),
+        "beyond_hypotheses": hypothesis_figure(tables["tests"], tables["tests_people"]),
+    }
+    params = plan.cells[0].params
+    for name, figure in figures.items():
+        picture = save_figure(figure, name, params, "synthetic twin, several worlds", {"grid": record})
+        plt.close(figure)
+        made += [picture, picture.with_suffix(".json")]
+    path = folder / RECORD
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return [*made, path]
+
+
+def beyond_block(figures: Path) -> str:
+    """What stands between the README's markers, from the published tables."""
+    tables = published_tables(figures.parent)
+    worlds, policies = tables["worlds"], tables["policies"]
+    new = worlds[worlds["new"]]
+    same = int(((new[GUIDE] > 0) == (new["margin"] > 0)).sum())
+    check = policies.loc["chosen by the check"]
+    regret = ", ".join(f"{name} {row['regret']:.1f}" for name, row in policies.iterrows())
+    return "\n".join(
+        [
+            hypotheses_as_markdown(tables["tests"], tables["tests_people"]),
+            f"Sign of the gain as the rule expects: {same} of {len(new)} new worlds. Regret in points against the best "
+            f"choice of each of them: {regret}; the check's clear verdicts go with the sign of their world's gain in "
+            f"{100 * check['right']:.0f} %.",
+            "",
+        ]
+    )
