@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..data.splits.split import deal_trials, trial_ids
 from ..data.twin.plan import eeg_posterior
-from ..methods.guide_report import guide_report
+from ..methods.guide_report import guide_report, mean_face
 from ..methods.late_fusion import late_fusion
 from ..methods.svm import fit_svm
 from .losses import Guide
@@ -159,9 +159,8 @@ def _report(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarra
     (guide,) = guides.values()
     study, inputs, rows = experiment.study, experiment.inputs, experiment.inputs.train
     answers = torch.from_numpy(guide.record.logits[rows.numpy()]).double().softmax(dim=1)[:, 1].numpy()
-    mask = inputs.frame_mask[rows].unsqueeze(-1).float()
-    faces = (inputs.video[rows] * mask).sum(dim=1) / mask.sum(dim=1)
+    faces = mean_face(inputs.video[rows].numpy(), inputs.frame_mask[rows].numpy())
     index = study.windows.index.iloc[rows.numpy()]
     labels, people = inputs.labels[rows].numpy(), index["subject"].to_numpy()
-    report = guide_report(answers, labels, faces.numpy(), trial_ids(index), seed=study.seed, subjects=people)
+    report = guide_report(answers, labels, faces, trial_ids(index), seed=study.seed, subjects=people)
     return guide.record.logits, {"report": asdict(report)}

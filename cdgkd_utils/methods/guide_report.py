@@ -75,6 +75,23 @@ class GuideReport:
         )
 
 
+def mean_face(video: np.ndarray, frame_mask: np.ndarray) -> np.ndarray:
+    """Mean features over the frames that there are.
+
+    Parameters
+    ----------
+    video : ndarray, shape (n_windows, n_frames, n_features)
+    frame_mask : ndarray, shape (n_windows, n_frames), bool
+        At least one frame of each window.
+
+    Returns
+    -------
+    ndarray, shape (n_windows, n_features)
+    """
+    mask = frame_mask[..., None].astype(video.dtype)
+    return (video * mask).sum(axis=1) / mask.sum(axis=1)
+
+
 def video_prediction(
     video: ArrayLike,
     labels: ArrayLike,
