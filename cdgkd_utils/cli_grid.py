@@ -130,9 +130,9 @@ def _status(args: argparse.Namespace) -> None:
     groups: dict[tuple[str, str], list[bool]] = {}
     for cell in plan.cells:
         done = all(name in stored for name in cell.runs)
-        groups.setdefault((cell.params.dataset, cell.recipe), []).append(done)
-    for (dataset, recipe), done in groups.items():
-        _say(f"{dataset:<12}{recipe:<20}{sum(done):>6} / {len(done)}")
+        groups.setdefault((f"{cell.params.dataset} {cell.params.world}", cell.recipe), []).append(done)
+    for (data, recipe), done in groups.items():
+        _say(f"{data:<30}{recipe:<20}{sum(done):>6} / {len(done)}")
     _say(f"{len(stored & set(plan.runs))} of {len(plan.runs)} runs are stored")
     for name, error in failures().items():
         if name in plan.runs and name not in stored:

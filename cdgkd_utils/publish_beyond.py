@@ -13,7 +13,17 @@ from matplotlib import pyplot as plt
 from .collecting import collect_worlds
 from .experiments.configs import GridConfig
 from .experiments.plan import Plan
-from .results.beyond import HARM, HELP, hypothesis_table, policy_table, sign_table, with_choices, world_table
+from .experiments.records import RunError
+from .results.beyond import (
+    HARM,
+    HELP,
+    HYPOTHESES,
+    hypothesis_table,
+    policy_table,
+    sign_table,
+    with_choices,
+    world_table,
+)
 from .results.markdown import hypotheses_as_markdown
 from .results.tables import write_csv
 from .viz import style
@@ -97,7 +107,17 @@ def make_beyond(config: GridConfig, plan: Plan, digest: str, folder: Path) -> li
     -------
     list of Path
         What is to be published, of what was written.
+
+    Raises
+    ------
+    RunError
+        The configuration lacks a world of the hypotheses; or as in :func:`beyond_tables`. Nothing is written then.
     """
+    wanted = {world for one in HYPOTHESES for world in one.worlds}
+    if not wanted <= set(config.worlds):
+        raise RunError(
+            f"{config.name}: only the worlds of configs/beyond.md are published; 'grid collect' has the scores"
+        )
     tables = beyond_tables(plan)
     for name in ("scores", "reports"):
         write_csv(tables[name], folder / f"{name}.csv")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from smoke_runs import SMOKE
 
-from cdgkd_utils.config import Params, ParameterError
+from cdgkd_utils.config import ParameterError, Params
 from cdgkd_utils.data.load import load_windows, twin_settings, windows_key
 from cdgkd_utils.data.twin.worlds import World, find_world
 from cdgkd_utils.experiments import runs
@@ -70,8 +70,9 @@ def test_students_and_gain_equal_those_of_the_full_way_to_the_bit(bank, full):
     study = bank._study(NAMED)
     for (target, name), record in records.items():
         fast = Experiment(study, target, 1).run(name)  # read back: the key is that of the full way
-        assert np.array_equal(fast.logits, record.logits) and fast.spec == record.spec
-        assert fast.folder != record.folder and fast.result["data"] == record.result["data"]
+        assert np.array_equal(fast.logits, record.logits)
+        assert fast.folder != record.folder and fast.folder.name == record.folder.name
+        assert fast.result["data"] == record.result["data"]
     for accuracies, name in ((gain.alone, "ce"), (gain.taught, "kd@oracle_eeg")):
         for accuracy, (target, experiment) in zip(accuracies, experiments.items(), strict=True):
             rows, logits = experiment.split.test_trial, records[target, name].logits

@@ -151,6 +151,12 @@ def test_a_persons_mean_face_is_taken_away_and_unseen_people_are_unseen():
     assert not np.array_equal(seen, video_prediction(video, labels, groups, seed=0, subjects=people))
 
 
+def test_a_guide_that_saw_the_face_gets_no_verdict_and_the_same_numbers():
+    plain, seen = (guide_report(*simulated(3, 400), seed=0, saw_video=saw) for saw in (False, True))
+    assert (plain.verdict, seen.verdict) == ("distil", "cannot say") and seen.margin == plain.margin
+    assert "Cannot say: a guide that has seen the face agrees with it anyway" in seen.text()
+
+
 def test_reports_as_a_table():
     reports = {name: guide_report(*simulated(8, 60, q), seed=0) for name, q in (("eeg", 0.9), ("noise", 0.0))}
     frame = as_frame(reports)

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from ..config import Params, world_name
-from ..data.constants import RATINGS, TARGETS
+from ..data.constants import BANDS, RATINGS, TARGETS
 from ..data.load import FACE_WORLD, load_windows, twin_settings, windows_key
 from ..data.twin.plan import TwinSettings, plan_subject, truth_table
 from ..data.twin.worlds import World, find_world
@@ -161,7 +161,7 @@ class WorldBank:
         study = Study(params, self.repeat)
         settings = twin_settings(params, self.repeat)
         study.windows = redrawn(self.faces, settings, windows_key(params, self.repeat))
-        study.covariances = torch.full((1, 1, 1, 1), float("nan"))
+        study.covariances = torch.full((1, len(BANDS), 1, 1), float("nan"))
         return study
 
 

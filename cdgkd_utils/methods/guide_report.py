@@ -29,6 +29,7 @@ VERDICTS = {
     "distil": "the guide tells more about what the face shows than the label does",
     "distil gently": "guide and label cannot be told apart; keep the guide's weight at 0.5 or below",
     "do not distil": "the label tells more about what the face shows than the guide does",
+    "cannot say": "a guide that has seen the face agrees with it anyway; look at its memory instead",
 }
 
 
@@ -46,7 +47,8 @@ class GuideReport:
         Mean negative log-likelihood of the labels in nats: of the guide as a student hears it, and of one that did
         not see the trial (NaN if none was given). A large difference is memory.
     n_windows, n_trials : int
-    verdict : {"distil", "distil gently", "do not distil"}
+    verdict : str
+        Of ``VERDICTS``.
     """
 
     r_guide: float
@@ -159,6 +161,7 @@ def guide_report(
     subjects: ArrayLike | None = None,
     unseen_subjects: bool = False,
     out_of_fold: ArrayLike | None = None,
+    saw_video: bool = False,
     confidence: float = 0.95,
 ) -> GuideReport:
     """Whether a guide is worth listening to, from what a user has: its answers, the labels and the faces.
@@ -179,6 +182,8 @@ def guide_report(
         As in :func:`video_prediction`.
     out_of_fold : array-like, shape (n_windows,), optional
         P(high) of guides of the same kind that did not see the trial.
+    saw_video : bool
+        Whether the guide has seen the faces: then its margin says nothing, and the verdict is ``cannot say``.
     confidence : float
         Coverage of the margin's interval.
 
@@ -219,7 +224,9 @@ def guide_report(
     low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     margin = r_guide - r_label
     verdict = "distil gently"
-    if low > 0 and margin >= MARGIN:
+    if saw_video:
+        verdict = "cannot say"
+    elif low > 0 and margin >= MARGIN:
         verdict = "distil"
     elif high < 0:
         verdict = "do not distil"
