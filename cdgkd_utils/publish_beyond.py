@@ -35,6 +35,7 @@ BEGIN, END = "<!-- beyond: begin (python -m cdgkd_utils publish) -->", "<!-- bey
 MARKS = BEGIN, END
 RECORD = "beyond.json"
 TABLES = ("tests", "tests_people", "worlds", "worlds_people", "signs", "policies")
+REPOSITORY = Path(__file__).parents[1]
 COMMAND = "python -m cdgkd_utils publish configs/beyond.yaml writes it"
 GUIDE = "kd@eeg"
 
@@ -69,12 +70,13 @@ def phase_points(worlds: pd.DataFrame, guide: str = GUIDE) -> pd.DataFrame:
     return points.rename_axis("world").reset_index()
 
 
-def published_tables(repository: Path) -> dict[str, pd.DataFrame]:
+def published_tables(repository: Path = REPOSITORY) -> dict[str, pd.DataFrame]:
     """The tables that were published, read back.
 
     Parameters
     ----------
     repository : Path
+        Default: the checkout that this package lies in.
 
     Raises
     ------

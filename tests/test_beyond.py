@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from cdgkd_utils import publish_beyond
 from cdgkd_utils.data.twin.worlds import WORLDS, find_world
 from cdgkd_utils.experiments.configs import read_config
 from cdgkd_utils.experiments.naming import find_recipe
 from cdgkd_utils.experiments.plan import plan_config
+from cdgkd_utils.experiments.records import RunError
+from cdgkd_utils.publish import PublishError, publish, with_beyond
 from cdgkd_utils.results import beyond
 from cdgkd_utils.results.beyond import CHOICES, CHOSEN, HARM, HELP, HYPOTHESES, NAMED, Hypothesis
 from cdgkd_utils.results.markdown import hypotheses_as_markdown
@@ -200,15 +203,68 @@ def with_guides(name):
     return {name}.union(*(with_guides(guide) for guide in find_recipe(name).guides))
 
 
+CONFIG = REPOSITORY / "configs" / "beyond.yaml"
+
+
 @pytest.fixture(scope="module")
 def plan():
-    return plan_config(read_config(REPOSITORY / "configs" / "beyond.yaml"))
+    return plan_config(read_config(CONFIG))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A repository to publish into, and a home without any run."""
+    monkeypatch.setenv("CDGKD_HOME", str(tmp_path / "home"))
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "README.md").write_text(f"before\n{publish_beyond.BEGIN}\nold\n{publish_beyond.END}\nafter\n")
+    return repository
+
+
+def test_one_command_writes_tables_figures_and_readme(place, monkeypatch):
+    reports = reports_of(lambda world, target, seed: "distil" if find_world(world).margin > 0 else "do not distil")
+    reports["margin"] = [find_world(world).margin / 2 for world in reports["world"]]
+    monkeypatch.setattr(publish_beyond, "collect_worlds", lambda plan: (scores_of(noise(4)), reports))
+    written = {path.name for path in publish(CONFIG, place)}
+    tables = {f"beyond_{name}.csv" for name in publish_beyond.TABLES}
+    pictures = {f"beyond_{name}.{ending}" for name in ("worlds", "hypotheses") for ending in ("png", "json")}
+    assert written == {"README.md", "beyond.json", *tables, *pictures}
+    assert {path.name for path in (place / "figures").iterdir()} == written - {"README.md"}
+    text = (place / "README.md").read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "\nold\n" not in text
+    assert text.count("\n| H") == len(HYPOTHESES) and with_beyond(text, place / "figures") == text
+    back = publish_beyond.published_tables(place)
+    expected = beyond.hypothesis_table(beyond.with_choices(scores_of(noise(4)), reports))
+    np.testing.assert_allclose(back["tests"]["mean"], expected["mean"], rtol=1e-4)
+    assert back["tests"]["verdict"].tolist() == expected["verdict"].tolist()
+    points = publish_beyond.phase_points(back["worlds"])
+    assert points["world"].tolist() == [*NAMED, *HELP, *HARM] and (points["kind"] == "published").all()
+
+
+def test_holes_other_worlds_and_missing_files_are_refused_and_nothing_is_written(place, tmp_path):
+    before = (place / "README.md").read_text()
+    with pytest.raises(RunError, match=r"^8240 of 8240 runs are missing, ce-.* first: 'grid run' first"):
+        publish(CONFIG, place)
+    other = tmp_path / "other.yaml"
+    other.write_text("world: [mixed, shared_view]\nmethods: [ce]\nprofile: smoke\n")
+    with pytest.raises(RunError, match=r"^other: only the worlds of configs/beyond\.md are published"):
+        publish(other, place)
+    (place / "README.md").write_text("no markers")
+    with pytest.raises(PublishError, match="beyond: begin"):
+        publish(CONFIG, place)
+    (place / "README.md").write_text(before)
+    assert {path.name for path in place.iterdir()} == {"README.md"}
+    with pytest.raises(FileNotFoundError, match=r"figures/beyond_tests\.csv is missing: python -m cdgkd_utils publish"):
+        publish_beyond.published_tables(place)
+
+
+def test_the_committed_readme_shows_the_committed_tables():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert with_beyond(text, REPOSITORY / "figures") == text
 
 
 def test_what_was_published_comes_from_this_configuration(plan):
     record = REPOSITORY / "figures" / "beyond.json"
-    if not record.exists():
-        pytest.skip("nothing is published yet")
     published = json.loads(record.read_text())
     content = (REPOSITORY / "configs" / "beyond.yaml").read_bytes()
     assert published["configuration sha256"] == hashlib.sha256(content).hexdigest()

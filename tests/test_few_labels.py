@@ -1,6 +1,7 @@
 """Few labels: who is rated is drawn blindly, and what nobody rated reaches no network."""
 
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,7 +38,8 @@ def blind(n_train=12, n_val=3, n_subjects=4, seed=0, fold=0):
         "val": np.flatnonzero((parts >= n_train) & (parts < n_train + n_val) & known),
     }
     inputs = SimpleNamespace(**{name: torch.from_numpy(part) for name, part in rows.items()})
-    return SimpleNamespace(study=SimpleNamespace(seed=seed, windows=SimpleNamespace(index=index)), fold=fold, inputs=inputs)
+    study = SimpleNamespace(seed=seed, windows=SimpleNamespace(index=index))
+    return SimpleNamespace(study=study, fold=fold, inputs=inputs)
 
 
 def trials_of(experiment, rows):
@@ -66,12 +68,14 @@ def test_each_known_person_rates_so_many_whole_trials(n_rated):
 def test_fewer_are_always_among_more():
     experiment = blind()
     draws = [rated_rows(experiment, n) for n in range(1, 14)]
-    for fewer, more in zip(draws[:-1], draws[1:], strict=True):
-        assert set(fewer.train.tolist()) <= set(more.train.tolist()) and set(fewer.val.tolist()) <= set(more.val.tolist())
+    for fewer, more in pairwise(draws):
+        assert set(fewer.train.tolist()) <= set(more.train.tolist())
+        assert set(fewer.val.tolist()) <= set(more.val.tolist())
 
 
 def test_seed_and_fold_and_person_draw_anew():
-    draws = [rated_rows(blind(seed=seed, fold=fold), 4).train.tolist() for seed, fold in ((0, 0), (1, 0), (0, 1), (0, 0))]
+    places = ((0, 0), (1, 0), (0, 1), (0, 0))
+    draws = [rated_rows(blind(seed=seed, fold=fold), 4).train.tolist() for seed, fold in places]
     assert draws[0] == draws[3] and draws[0] != draws[1] != draws[2] != draws[0]
     chosen = trials_of(blind(), rated_rows(blind(), 4).train)
     assert len({frozenset(trials) for trials in chosen.values()}) == 3
@@ -138,8 +142,8 @@ def test_ratings_that_were_given_are_used(name, part, experiment, tmp_path, monk
 
 
 def test_an_unrated_label_that_got_through_would_be_noticed(experiment, tmp_path, monkeypatch):
-    monkeypatch.setattr(learner, "UNRATED", 0)  # a mean over all windows, the unrated ones taken for low
-    monkeypatch.setattr(learner.torch, "full_like", lambda labels, _: labels.clone())
+    own_inputs = learner._own_inputs
+    monkeypatch.setattr(learner, "_own_inputs", lambda e, r: replace(own_inputs(e, r), labels=e.inputs.labels))
     changed = flipped(experiment, unrated(experiment, 3))
     one, two = (
         result(which, "kd@eeg#3", tmp_path / home, monkeypatch) for home, which in (("a", experiment), ("b", changed))
@@ -148,7 +152,7 @@ def test_an_unrated_label_that_got_through_would_be_noticed(experiment, tmp_path
 
 
 @pytest.mark.parametrize("name", ["ce#3", "eeg#3", "fusion_rebalanced#3"])
-def test_a_network_without_guides_has_the_X:
+def test_a_network_without_guides_has_the_rated_rows_alone(name, experiment):
     inputs, rated = learner.fresh_learner(experiment, find_recipe(name)).inputs, rated_rows(experiment, 3)
     assert inputs.train.equal(rated.train) and inputs.val.equal(rated.val)
     known = torch.cat(list(rated))
