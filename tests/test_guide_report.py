@@ -6,7 +6,8 @@ from scipy.special import ndtr
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 
-from cdgkd_utils.methods.guide_report import MARGIN, N_BOOTSTRAP, GuideReport, as_frame, guide_report, video_prediction
+from cdgkd_utils.methods.guide_report import MARGIN, N_BOOTSTRAP, GuideReport, as_frame, guide_report
+from cdgkd_utils.methods.video_prediction import video_prediction
 
 N_WINDOWS = 4
 

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from ..data.splits.split import deal_trials, trial_ids
 from ..data.twin.plan import eeg_posterior
-from ..methods.guide_report import guide_report, mean_face
+from ..methods.guide_report import guide_report
 from ..methods.late_fusion import late_fusion
 from ..methods.svm import fit_svm
+from ..methods.video_prediction import mean_face
 from .losses import Guide
 from .naming import find_recipe
 from .recipes import N_PARTS, Recipe

@@ -52,7 +52,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "kind/svm": (_DERIVED, "methods/svm.py"),
     "kind/late_fusion": (_DERIVED, "methods/late_fusion.py"),
     **dict.fromkeys(("kind/bagged", "kind/oof", "kind/oracle", "kind/oracle_eeg", "kind/shuffled"), (_DERIVED,)),
-    "kind/report": (_DERIVED, "methods/guide_report.py"),
+    "kind/report": (_DERIVED, "methods/guide_report.py", "methods/video_prediction.py"),
 }
 
 
