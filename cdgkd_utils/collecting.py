@@ -92,7 +92,7 @@ def collect_worlds(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
             scores += [
                 place | {"protocol": part, "method": run.recipe.name, "points": value} for part, value in points.items()
             ]
-    return pd.DataFrame(scores), pd.DataFrame(reports)
+    return pd.DataFrame(scores), pd.DataFrame(reports, columns=None if reports else list(place))
 
 
 def summaries(designs: list[Design]) -> dict[str, pd.DataFrame]:

@@ -15,9 +15,11 @@ from .experiments.configs import GridConfig
 from .experiments.plan import Plan
 from .experiments.records import RunError
 from .results.beyond import (
+    CHOSEN,
     HARM,
     HELP,
     HYPOTHESES,
+    Hypothesis,
     hypothesis_table,
     policy_table,
     sign_table,
@@ -33,7 +35,7 @@ from .viz.record import save_figure
 
 BEGIN, END = "<!-- beyond: begin (python -m cdgkd_utils publish) -->", "<!-- beyond: end -->"
 MARKS = BEGIN, END
-RECORD = "beyond.json"
+AGAIN = "beyond_few"
 TABLES = ("tests", "tests_people", "worlds", "worlds_people", "signs", "policies")
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = "python -m cdgkd_utils publish configs/beyond.yaml writes it"
@@ -58,6 +60,17 @@ def beyond_tables(plan: Plan) -> dict[str, pd.DataFrame]:
         "worlds_people": world_table(scores, reports, "subject"),
         "signs": sign_table(worlds).set_index("guide"),
         "policies": policy_table(scores, reports, HELP + HARM),
+        "scores": scores,
+        "reports": reports,
+    }
+
+
+def again_tables(plan: Plan, hypotheses: list[Hypothesis]) -> dict[str, pd.DataFrame]:
+    """Some hypotheses on other seeds, a family of their own: ``tests``, ``tests_people``, ``scores``, ``reports``."""
+    scores, reports = collect_worlds(plan)
+    return {
+        "tests": hypothesis_table(scores, hypotheses=hypotheses),
+        "tests_people": hypothesis_table(scores, "subject", hypotheses),
         "scores": scores,
         "reports": reports,
     }
@@ -95,7 +108,7 @@ def published_tables(repository: Path = REPOSITORY) -> dict[str, pd.DataFrame]:
 
 
 def make_beyond(config: GridConfig, plan: Plan, digest: str, folder: Path) -> list[Path]:
-    """Write tables, figures and their record.
+    """Write tables, figures and their record; of a configuration that can judge some hypotheses only, their tables.
 
     Parameters
     ----------
@@ -113,17 +126,20 @@ def make_beyond(config: GridConfig, plan: Plan, digest: str, folder: Path) -> li
     Raises
     ------
     RunError
-        The configuration lacks a world of the hypotheses; or as in :func:`beyond_tables`. Nothing is written then.
+        The configuration can judge no hypothesis; or as in :func:`beyond_tables`. Nothing is written then.
     """
-    wanted = {world for one in HYPOTHESES for world in one.worlds}
-    if not wanted <= set(config.worlds):
+    methods = {run.recipe.name for run in plan.runs.values()} | {CHOSEN}
+    able = [h for h in HYPOTHESES if set(h.worlds) <= set(config.worlds) and {h.first, h.second} <= methods]
+    if not able:
         raise RunError(
-            f"{config.name}: only the worlds of configs/beyond.md are published; 'grid collect' has the scores"
+            f"{config.name}: only hypotheses of configs/beyond.md are published, and it has the worlds and methods of "
+            "none; 'grid collect' has the scores"
         )
-    tables = beyond_tables(plan)
+    whole = len(able) == len(HYPOTHESES)
+    tables = beyond_tables(plan) if whole else again_tables(plan, able)
     for name in ("scores", "reports"):
-        write_csv(tables[name], folder / f"{name}.csv")
-    made = [write_csv(tables[name].reset_index(), folder / f"beyond_{name}.csv") for name in TABLES]
+        write_csv(tables.pop(name), folder / f"{name}.csv")
+    made = [write_csv(table.reset_index(), folder / f"{config.name}_{name}.csv") for name, table in tables.items()]
     keys = "\n".join(sorted(run.key for run in plan.runs.values()))
     values = {name: value for name, value in asdict(config).items() if name != "data_root"}
     record = {
@@ -132,19 +148,24 @@ def make_beyond(config: GridConfig, plan: Plan, digest: str, folder: Path) -> li
         "runs": len(plan.runs),
         "runs sha256": hashlib.sha256(keys.encode()).hexdigest(),
     }
+    path = folder / f"{config.name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return [*made, *(_figures(config.name, tables, plan, record) if whole else ()), path]
+
+
+def _figures(name: str, tables: dict[str, pd.DataFrame], plan: Plan, record: dict[str, object]) -> list[Path]:
     style.use()
     figures = {
-        "beyond_worlds": phase_figure(phase_points(tables["worlds"])),
-        "beyond_hypotheses": hypothesis_figure(tables["tests"], tables["tests_people"]),
+        "worlds": phase_figure(phase_points(tables["worlds"])),
+        "hypotheses": hypothesis_figure(tables["tests"], tables["tests_people"]),
     }
-    params = plan.cells[0].params
-    for name, figure in figures.items():
-        picture = save_figure(figure, name, params, "synthetic twin, several worlds", {"grid": record})
+    made = []
+    for kind, figure in figures.items():
+        data = "synthetic twin, several worlds"
+        picture = save_figure(figure, f"{name}_{kind}", plan.cells[0].params, data, {"grid": record})
         plt.close(figure)
         made += [picture, picture.with_suffix(".json")]
-    path = folder / RECORD
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return [*made, path]
+    return made
 
 
 def beyond_block(figures: Path) -> str:
@@ -154,13 +175,21 @@ def beyond_block(figures: Path) -> str:
     new = worlds[worlds["new"]]
     same = int(((new[GUIDE] > 0) == (new["margin"] > 0)).sum())
     check = policies.loc["chosen by the check"]
-    regret = ", ".join(f"{name} {row['regret']:.1f}" for name, row in policies.iterrows())
+    regret = ", ".join(f"{name} {round(row['regret'], 1) + 0.0:.1f}" for name, row in policies.iterrows())
+    again = ""
+    if (figures / f"{AGAIN}_tests.csv").is_file():
+        other = pd.read_csv(figures / f"{AGAIN}_tests.csv", index_col=0)
+        parts = [
+            f"{name} {r['mean']:+.1f} [{r['low']:+.1f}, {r['high']:+.1f}], {r['verdict']}"
+            for name, r in other.iterrows()
+        ]
+        again = f" Again on {int(other['n'].iloc[0])} further seeds: {'; '.join(parts)} (se {other['se'].max():.2f})."
     return "\n".join(
         [
             hypotheses_as_markdown(tables["tests"], tables["tests_people"]),
             f"Sign of the gain as the rule expects: {same} of {len(new)} new worlds. Regret in points against the best "
             f"choice of each of them: {regret}; the check's clear verdicts go with the sign of their world's gain in "
-            f"{100 * check['right']:.0f} %.",
+            f"{100 * check['right']:.0f} %.{again}",
             "",
         ]
     )

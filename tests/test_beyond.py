@@ -206,11 +206,6 @@ def with_guides(name):
 CONFIG = REPOSITORY / "configs" / "beyond.yaml"
 
 
-@pytest.fixture(scope="module")
-def plan():
-    return plan_config(read_config(CONFIG))
-
-
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A repository to publish into, and a home without any run."""
@@ -241,13 +236,28 @@ def test_one_command_writes_tables_figures_and_readme(place, monkeypatch):
     assert points["world"].tolist() == [*NAMED, *HELP, *HARM] and (points["kind"] == "published").all()
 
 
+def test_some_hypotheses_on_other_seeds_are_a_family_of_their_own(place, monkeypatch, tmp_path):
+    few, reports = CONFIG.with_name("beyond_few.yaml"), reports_of(lambda *unit: "distil")
+    monkeypatch.setattr(publish_beyond, "collect_worlds", lambda plan: (scores_of(noise(4)), reports))
+    publish(CONFIG, place)
+    first = (place / "README.md").read_text()
+    written = {path.name for path in publish(few, place)}
+    assert written == {"README.md", "beyond_few.json", "beyond_few_tests.csv", "beyond_few_tests_people.csv"}
+    table = pd.read_csv(place / "figures" / "beyond_few_tests.csv", index_col=0)
+    assert table.index.tolist() == ["H4a", "H4b"]
+    np.testing.assert_allclose(table["p_holm"].min(), min(2 * table["p"].min(), 1), rtol=1e-4)
+    text = (place / "README.md").read_text()
+    assert "Again on 3 further seeds: H4a " in text and "Again" not in first
+    assert not set(read_config(few).seeds) & set(read_config(CONFIG).seeds)
+
+
 def test_holes_other_worlds_and_missing_files_are_refused_and_nothing_is_written(place, tmp_path):
     before = (place / "README.md").read_text()
     with pytest.raises(RunError, match=r"^8240 of 8240 runs are missing, ce-.* first: 'grid run' first"):
         publish(CONFIG, place)
     other = tmp_path / "other.yaml"
     other.write_text("world: [mixed, shared_view]\nmethods: [ce]\nprofile: smoke\n")
-    with pytest.raises(RunError, match=r"^other: only the worlds of configs/beyond\.md are published"):
+    with pytest.raises(RunError, match=r"^other: only hypotheses of configs/beyond\.md are published"):
         publish(other, place)
     (place / "README.md").write_text("no markers")
     with pytest.raises(PublishError, match="beyond: begin"):
@@ -263,10 +273,11 @@ def test_the_committed_readme_shows_the_committed_tables():
     assert with_beyond(text, REPOSITORY / "figures") == text
 
 
-def test_what_was_published_comes_from_this_configuration(plan):
-    record = REPOSITORY / "figures" / "beyond.json"
-    published = json.loads(record.read_text())
-    content = (REPOSITORY / "configs" / "beyond.yaml").read_bytes()
+@pytest.mark.parametrize("name", ["beyond", "beyond_few"])
+def test_what_was_published_comes_from_its_configuration(name):
+    config = REPOSITORY / "configs" / f"{name}.yaml"
+    published, content = json.loads((REPOSITORY / "figures" / f"{name}.json").read_text()), config.read_bytes()
+    plan = plan_config(read_config(config))
     assert published["configuration sha256"] == hashlib.sha256(content).hexdigest()
     assert published["runs"] == len(plan.runs)
     keys = "\n".join(sorted(run.key for run in plan.runs.values()))
