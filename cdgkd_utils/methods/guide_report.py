@@ -119,6 +119,11 @@ def guide_report(
         Shapes differ, a probability lies outside 0 .. 1, a label is not 0 or 1 or changes within a trial, or guide or
         labels are constant.
 
+    Notes
+    -----
+    How often the verdict is right is known on the twin alone, with about 350 trials, from a confirmation on worlds and
+    people of its own: ``configs/beyond.md``, ``figures/beyond_worlds.csv``, notebook 08.
+
     References
     ----------
     guides.md, section 5; worlds.md, section 6 (where the margin was found, after the fact).
