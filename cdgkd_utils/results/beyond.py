@@ -204,7 +204,8 @@ def sign_table(worlds: pd.DataFrame) -> pd.DataFrame:
         for margin in ("margin", "measured margin"):
             for group, mine in (("new", worlds[worlds["new"]]), ("named", worlds[~worlds["new"]]), ("all", worlds)):
                 same = int((np.sign(mine[guide]) == np.sign(mine[margin])).sum())
-                rank = stats.spearmanr(mine[guide], mine[margin]).statistic if len(mine) > 2 else np.nan
+                tells = len(mine) > 2 and min(mine[guide].nunique(), mine[margin].nunique()) > 1
+                rank = stats.spearmanr(mine[guide], mine[margin]).statistic if tells else np.nan
                 about = {"guide": guide, "margin": margin, "group": group, "worlds": len(mine)}
                 rows.append(about | {"same sign": same, "spearman": rank})
     return pd.DataFrame(rows)
