@@ -170,7 +170,9 @@ def test_a_guides_change_reaches_the_students_key():
 
 
 def test_kd_from_the_fused_teacher_is_the_run_of_kd():
-    assert len({run.key for run in planned("kd", "kd@fused").values()}) == 2  # teacher and student
+    found = planned("kd", "kd@fused")
+    assert len(found) == 2  # teacher and student
+    assert all(name == run.folder.name for name, run in found.items())
 
 
 # Fields that decide the keys of runs made before there were few labels and cross-fitting by subject.
@@ -190,3 +192,23 @@ def test_later_fields_are_in_no_older_key(name):
 def test_later_fields_are_in_a_key_where_they_say_something():
     assert find_recipe("ce#2").as_dict()["rated"] == 2 and "apart" not in find_recipe("ce#2").as_dict()
     assert RECIPES["oof_subject"].as_dict()["apart"] == "subject"
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        ("kd@eeg_shuffled", "kd@shuffled"),
+        ("kd@fused#8", "kd#8"),
+        ("kd@fusion_rebalanced", "kd"),
+        ("cdgkd@fused+eeg", "cdgkd+eeg"),
+        ("takd@eeg_shuffled", "takd@shuffled"),
+    ],
+)
+def test_one_recipe_has_one_name(long, short):
+    assert find_recipe(long) == find_recipe(short) and find_recipe(long).name == short
+
+
+@pytest.mark.parametrize("name", ["ce@fused", "ambokd@fused", "emotionkd@fused", "kd@eeg#08"])
+def test_a_name_that_would_say_nothing_is_refused(name):
+    with pytest.raises(ValueError, match="so nothing can replace it|expected a number of rated trials"):
+        find_recipe(name)

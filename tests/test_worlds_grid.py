@@ -138,6 +138,10 @@ def test_the_confirmations_configuration_is_valid():
         ({"methods": ["kd@moon"]}, "methods: recipe 'kd@moon': unknown guide 'moon'"),
         ({"methods": ["kd@eeg", "kd@eeg"]}, "methods: expected each name once"),
         ({"worlds": ["mixed"]}, "unknown key worlds; known: .*world"),
+        ({"also": {0: ["ce"]}}, "also: 0 is not among world"),
+        ({"world": [OTHER, "0.30/0.10/0/1.60"], "also": {}}, "world: expected each world once"),
+        ({"keep_windows": "false"}, "keep_windows: expected true or false"),
+        ({"keep_windows": 1}, "keep_windows: expected true or false"),
     ],
 )
 def test_each_wrong_value_is_one_clear_error(changed, said, tmp_path):

@@ -55,7 +55,6 @@ class GridConfig:
     datasets: tuple[str, ...] = ("twin",)
     targets: tuple[str, ...] = TARGETS
     methods: tuple[str, ...] = ("all",)
-    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     folds: int = 0
     selection: str = ""
@@ -68,6 +67,7 @@ class GridConfig:
     family: str = "auto"
     protocol: str = "trial+subject"
     allow_leak: bool = False
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def worlds(self) -> tuple[str, ...]:
@@ -122,9 +122,14 @@ def read_config(path: Path) -> GridConfig:
                 config.params(dataset, config.seeds[0], world)
     except ParameterError as error:
         raise ConfigError(f"{path.name}: {error}") from error
+    known = [config.params(config.datasets[0], config.seeds[0], world).world for world in config.worlds]
+    if len(set(known)) < len(known):
+        raise ConfigError(f"{path.name}: world: expected each world once, got {', '.join(config.worlds)}")
     _check_roots(path.name, config)
     if strange := [world for world in config.also if world not in config.worlds]:
-        raise ConfigError(f"{path.name}: also: {', '.join(strange)} is not among world: {', '.join(config.worlds)}")
+        raise ConfigError(
+            f"{path.name}: also: {', '.join(map(str, strange))} is not among world: {', '.join(config.worlds)}"
+        )
     return config
 
 
@@ -170,6 +175,8 @@ def _value(file: str, key: str, value: object) -> object:
         return tuple(numbers)
     if key == "folds" and (type(value) is not int or value < 0):
         raise wrong("the number of folds, 0 for as many as the profile has")
+    if key == "keep_windows" and type(value) is not bool:
+        raise wrong("true or false")
     if key == "selection" and value not in SELECTIONS:
         raise wrong(f"one of {', '.join(map(repr, SELECTIONS))}")
     if key == "protocol" and value not in PROTOCOLS:

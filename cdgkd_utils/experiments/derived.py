@@ -141,7 +141,7 @@ def _as_logits(p: np.ndarray) -> np.ndarray:
 
 
 def _shuffled(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
-    """On training rows what the guide says of another trial of the same label; elsewhere what it says."""
+    """On training rows what the guide says of trials of the same label dealt anew, rarely the same; elsewhere as is."""
     (guide,) = guides.values()
     study, train = experiment.study, experiment.inputs.train.numpy()
     rng = np.random.default_rng([study.seed, experiment.fold, SHUFFLE])

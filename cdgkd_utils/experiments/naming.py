@@ -47,7 +47,7 @@ def find_recipe(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     rest, marked, few = name.partition("#")
-    if marked and (not few.isdecimal() or int(few) < 1):
+    if marked and (not few.isdecimal() or few.startswith("0")):
         raise ValueError(f"recipe {name!r}: expected a number of rated trials per subject after '#', such as #8")
     first, *more = rest.split("+")
     method, replaced, top = first.partition("@")
@@ -58,7 +58,7 @@ def find_recipe(name: str) -> Recipe:
     guides += tuple(_guide(name, guide) for guide in more)
     if replaced and not top:
         raise ValueError(f"recipe {name!r}: expected a guide after '@': {', '.join(GUIDES)}, or a method's name")
-    if top and guides == recipe.guides and _guide(name, top) != TEACHER:
+    if top and TEACHER not in recipe.guides and not any(_under(name, guide, "eeg") != guide for guide in recipe.guides):
         raise ValueError(f"recipe {name!r}: {method} does not learn from the fused teacher, so nothing can replace it")
     if more and recipe.loss != "dense":
         raise ValueError(f"recipe {name!r}: only methods that take several guides can be given another one")
@@ -74,7 +74,16 @@ def find_recipe(name: str) -> Recipe:
         guides = tuple(f"{guide}#{rated}" for guide in guides)
         for guide in guides:
             find_recipe(guide)
+    name = _canonical(method, top, more, rated)
     return replace(recipe, name=name, row=name if recipe.table else "", guides=guides, rated=rated)
+
+
+def _canonical(method: str, top: str, more: list[str], rated: int) -> str:
+    """One name for one recipe, with short names of guides."""
+    short = {long: short for short, long in GUIDES.items()}
+    top, *more = (short.get(GUIDES.get(guide, guide), guide) for guide in (top, *more))
+    at = f"@{top}" if top not in ("", "fused") else ""
+    return method + at + "".join(f"+{guide}" for guide in more) + (f"#{rated}" if rated else "")
 
 
 def _guide(name: str, guide: str) -> str:
@@ -91,5 +100,6 @@ def _under(name: str, guide: str, top: str) -> str:
     if guide == TEACHER:
         return _guide(name, top)
     if any(_under(name, other, top) != other for other in RECIPES[guide].guides):
-        return f"{guide}@{top}"
+        short = {long: short for short, long in GUIDES.items()}
+        return f"{guide}@{short.get(_guide(name, top), top)}"
     return guide

@@ -197,7 +197,7 @@ def _add(
             spec = experiment.spec(recipe)
             key = run_key(spec)
             run = PlannedRun(
-                name=f"{name}-{key[:20]}",
+                name=f"{recipe.name}-{key[:20]}",  # of its folder: kd@fused is kd
                 key=key,
                 recipe=recipe,
                 params=study.params,

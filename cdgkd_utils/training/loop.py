@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..methods.loss import CrossEntropy
+from ..methods.loss import UNRATED, CrossEntropy
 from .checkpoint import CheckpointFile, Training, identity
 from .inputs import Inputs, evaluate, predict
 from .settings import TrainSettings
@@ -209,7 +209,8 @@ def _one_epoch(
             sums[name] = sums.get(name, 0.0) + n * part
     if not np.isfinite(total):
         raise NotFiniteError(f"the loss is not finite in epoch {epoch}; lower learning_rate or look at the inputs")
-    row |= {"train_loss": total / seen, "train_accuracy": right / seen}
+    unrated = int((inputs.labels[inputs.train] == UNRATED).sum())
+    row |= {"train_loss": total / seen, "train_accuracy": right / max(seen - unrated, 1)}
     row |= {f"val_{name}": value for name, value in evaluate(model, inputs, inputs.val).items()}
     row |= {name: value / seen for name, value in sums.items()}
     return row | {"seconds": time.perf_counter() - start}
