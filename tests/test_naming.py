@@ -210,5 +210,5 @@ def test_one_recipe_has_one_name(long, short):
 
 @pytest.mark.parametrize("name", ["ce@fused", "ambokd@fused", "emotionkd@fused", "kd@eeg#08"])
 def test_a_name_that_would_say_nothing_is_refused(name):
-    with pytest.raises(ValueError, match="so nothing can replace it|expected a number of rated trials"):
+    with pytest.raises(ValueError, match=r"so nothing can replace it|expected a number of rated trials"):
         find_recipe(name)
