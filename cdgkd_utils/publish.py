@@ -67,8 +67,8 @@ def publish(config: Path, repository: Path, *, partial: bool = False) -> list[Pa
     _parts(text, *(publish_beyond.MARKS if several else MARKS))
     plan = plan_config(grid)
     if several:
-        digest = hashlib.sha256(config.read_bytes()).hexdigest()
-        made = publish_beyond.make_beyond(grid, plan, digest, home() / "tables" / config.stem)
+        record = provenance(config, plan, [])
+        made = publish_beyond.make_beyond(grid, plan, record, home() / "tables" / config.stem)
         return _place(made, repository, lambda figures: with_beyond(text, figures))
     designs = collect_plan(plan, partial=partial)
     tables = summaries(designs) | {"guides": collect_guides(plan)}
@@ -111,19 +111,23 @@ def provenance(config: Path, plan: Plan, designs: list[Design]) -> dict[str, obj
     -------
     dict
         ``configuration`` (its values, folders left out) and ``configuration sha256`` (of its file), ``runs`` and
-        ``runs sha256`` (of the sorted keys of all planned runs, guides included), and by layout what the data may be
-        called, how many runs were scored and how many make a cell.
+        ``runs sha256`` (of the sorted keys of all planned runs, guides included), and where there are designs by their
+        layout what the data may be called, how many runs were scored and how many make a cell.
     """
     values = asdict(read_config(config))
     values.pop("data_root")
     keys = "\n".join(sorted(run.key for run in plan.runs.values()))
-    return {
+    about = {
         "configuration": values,
         "configuration sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
         "runs": len(plan.runs),
         "runs sha256": hashlib.sha256(keys.encode()).hexdigest(),
-        "designs": {d.layout: {"data": d.data, "scored": d.n_runs, "runs per cell": d.n_expected} for d in designs},
     }
+    if designs:
+        about["designs"] = {
+            d.layout: {"data": d.data, "scored": d.n_runs, "runs per cell": d.n_expected} for d in designs
+        }
+    return about
 
 
 def _figures(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -107,15 +105,15 @@ def published_tables(repository: Path = REPOSITORY) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def make_beyond(config: GridConfig, plan: Plan, digest: str, folder: Path) -> list[Path]:
+def make_beyond(config: GridConfig, plan: Plan, record: dict[str, object], folder: Path) -> list[Path]:
     """Write tables, figures and their record; of a configuration that can judge some hypotheses only, their tables.
 
     Parameters
     ----------
     config : GridConfig
     plan : Plan
-    digest : str
-        SHA-256 of the configuration's file.
+    record : dict
+        What the numbers are made from, as :func:`~.publish.provenance` has it.
     folder : Path
 
     Returns
@@ -140,14 +138,6 @@ def make_beyond(config: GridConfig, plan: Plan, digest: str, folder: Path) -> li
     for name in ("scores", "reports"):
         write_csv(tables.pop(name), folder / f"{name}.csv")
     made = [write_csv(table.reset_index(), folder / f"{config.name}_{name}.csv") for name, table in tables.items()]
-    keys = "\n".join(sorted(run.key for run in plan.runs.values()))
-    values = {name: value for name, value in asdict(config).items() if name != "data_root"}
-    record = {
-        "configuration": values,
-        "configuration sha256": digest,
-        "runs": len(plan.runs),
-        "runs sha256": hashlib.sha256(keys.encode()).hexdigest(),
-    }
     path = folder / f"{config.name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return [*made, *(_figures(config.name, tables, plan, record) if whole else ()), path]

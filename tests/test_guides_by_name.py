@@ -234,9 +234,19 @@ def test_the_eegs_oracle_says_its_posterior(study):
 @pytest.mark.parametrize("name", ["oracle_eeg", "oracle"])
 def test_on_real_data_there_is_no_oracle(name, experiment):
     study = SimpleNamespace(windows=replace(experiment.study.windows, truth=None))
-    with pytest.raises(ValueError, match=f"^recipe {name}: .* is known on the twin only; leave out") as caught:
+    with pytest.raises(
+        ValueError, match=f"^recipe {name}: .* is known on the (generated )?twin only; leave out"
+    ) as caught:
         derive(RECIPES[name], {}, SimpleNamespace(study=study, target="valence"))
     assert "\n" not in str(caught.value)
+
+
+def test_files_of_the_twin_do_not_tell_their_world(study):
+    """Guessing the default world would give another world's answers without a word."""
+    settings = {name: value for name, value in study.windows.meta["settings"].items() if name != "world"}
+    windows = replace(study.windows, meta={**study.windows.meta, "settings": settings})
+    with pytest.raises(ValueError, match="in which world, is known on the generated twin only"):
+        derive(RECIPES["oracle_eeg"], {}, SimpleNamespace(study=SimpleNamespace(windows=windows), target="valence"))
 
 
 # ---- the check, stored like a run --------------------------------------------------------------

@@ -130,8 +130,11 @@ def _oracle(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarra
 
 def _oracle_eeg(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
     windows = experiment.study.windows
-    if windows.truth is None:
-        raise ValueError("recipe oracle_eeg: what the EEG sees is known on the twin only; leave out what it guides")
+    if windows.truth is None or "world" not in windows.meta["settings"]:  # files of the twin do not tell their world
+        raise ValueError(
+            "recipe oracle_eeg: what the EEG sees, and in which world, is known on the generated twin only; leave out "
+            "what it guides"
+        )
     return _as_logits(eeg_posterior(windows, experiment.target)), {}
 
 

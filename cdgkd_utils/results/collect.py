@@ -118,9 +118,11 @@ def expected_points(folder: Path) -> dict[str, float]:
         Of a finished run on the twin.
     """
     _, outputs = _stored(folder)
-    says_high, posterior = high_probability(outputs["logits"]) > 0.5, outputs["posterior"]
-    right = np.where(says_high, posterior, 1 - posterior)
-    return {protocol: float(100 * right[part].mean()) for protocol, part in _test_parts(outputs)}
+    probability, labels, posterior = high_probability(outputs["logits"]), outputs["labels"], outputs["posterior"]
+    return {
+        protocol: 100 * score(labels[part], probability[part], posterior[part])["expected_accuracy"]
+        for protocol, part in _test_parts(outputs)
+    }
 
 
 def subject_scores(runs: Iterable[tuple[int, Path]]) -> pd.DataFrame:
