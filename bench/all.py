@@ -33,7 +33,7 @@ SECTIONS = {  # script: seconds that it may take
     "steps": 240,
     "reference": 900,
     "grid": 600,
-    "scaling": 300,
+    "scaling": 420,
     "data": 300,
     "whole": 300,
 }
@@ -42,7 +42,7 @@ ABOUT = {
     "steps": "What guidance adds to a training step; ratios of CPU time.",
     "reference": "Networks of the paper's size against a plain port of them; ratios of CPU time.",
     "grid": "What the engine of a grid costs.",
-    "scaling": "How CPU time grows with size; see `figures/bench_scaling.png`.",
+    "scaling": "How CPU time and peak memory grow with size; see `figures/bench_scaling.png`.",
     "data": "Preparing windows, next to rivals; ratios of wall time within one process.",
     "whole": "The synthetic twin and one fold of the quick profile, CPU time.",
 }

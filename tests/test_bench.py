@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import pickle
 import time
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def test_ratio_is_the_median_over_rounds():
 
 def power(exponent, fixed=0.0, sizes=(1, 2, 4, 8, 16, 32)):
     cpu = tuple(fixed + 0.1 * size**exponent for size in sizes)
-    return module("scaling").Curve("c", "things", sizes, cpu, cpu)
+    return module("scaling").Curve("c", "things", sizes, cpu, cpu, tuple(300 + fixed + 2 * n**exponent for n in sizes))
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.7])
@@ -108,6 +109,47 @@ def test_a_fixed_cost_is_not_linear_until_it_is_small():
     assert low < slope < high < 1 and one.linear_from is None
     start = power(1.0, fixed=0.5, sizes=tuple(2**k for k in range(12))).linear_from
     assert 8 <= start <= 64  # where 0.5 is a small part of 0.1 · size
+
+
+def with_memory(*memory):
+    one = power(1.0)
+    return module("scaling").Curve(one.name, one.axis, one.sizes, one.cpu, one.wall, memory)
+
+
+def test_what_every_process_holds_is_no_part_of_the_growth_of_memory():
+    one = with_memory(*(300 + 2 * n for n in (1, 2, 4, 8, 16, 32)))
+    assert [list(values) for values in one.growth] == [[1, 3, 7, 15, 31], [2, 6, 14, 30, 62]]
+    np.testing.assert_allclose(one.memory_exponent, 1, atol=1e-6)  # the logarithms of 302, 304, .. have slope .04
+    squares = with_memory(*(300 + (n - 1) ** 2 for n in (1, 2, 4, 8, 16, 32)))
+    np.testing.assert_allclose(squares.memory_exponent, 2, atol=1e-6)
+
+
+def test_memory_that_grows_by_less_than_the_scatter_is_flat():
+    assert with_memory(300.0, 301.2, 297.6, 302.7, 300.3, 301.5).memory_exponent is None
+    assert with_memory(300.0, 301.2, 297.6, 302.7, 306.3, 313.5).memory_exponent is None  # a line needs three points
+    assert with_memory(300.0, 301.2, 297.6, 305.7, 312.3, 325.5).memory_exponent is not None
+
+
+def hold(n_megabytes):
+    """A workload; at module level, so that another process finds it."""
+    return lambda: np.ones((n_megabytes, 125_000))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="a process can hand its own peak to its children")
+def test_the_peak_of_a_process_is_its_own():
+    workloads = module("workloads")
+    here = np.ones((800, 125_000))  # what the asking process holds must not count
+    (small, large), (other, _) = workloads.peaks([workloads.Workload("hold", "MB", (20, 220), hold)] * 2)
+    assert here.nbytes == 8e8 and small < 800
+    np.testing.assert_allclose([large - small, other - small], [200, 0], atol=8)
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_every_workload_is_known_to_another_process(place, tmp_path):
+    one = module("workloads").workloads(tmp_path)[place]
+    again = pickle.loads(pickle.dumps(one.work))
+    assert (again.func, again.args) == (one.work.func, one.work.args) if hasattr(again, "func") else again is one.work
+    assert list(one.sizes) == sorted(one.sizes) and len(one.sizes) > module("scaling").LEAST_POINTS
 
 
 def has_ended(pid):
