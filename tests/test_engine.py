@@ -192,7 +192,7 @@ def test_code_of_another_version_makes_nothing(config, home, monkeypatch):
     run = planned(config)[0]
     monkeypatch.setitem(runs.stage_versions.__globals__["VERSIONS"], "training", 99)
     outcome = make_run(run, str(home))
-    assert "another version than the one that planned" in outcome.error and not (home / "runs").exists()
+    assert "another than where the grid was planned" in outcome.error and not (home / "runs").exists()
 
 
 def test_windows_that_changed_since_the_plan_are_refused(config, home, monkeypatch):

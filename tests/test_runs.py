@@ -234,7 +234,7 @@ def test_the_key_changes_with_how_long_the_network_or_a_guide_is_trained(name):
 @pytest.mark.parametrize("field", [f.name for f in fields(TrainSettings)])
 def test_the_key_changes_with_each_training_setting(field, monkeypatch):
     before = key("ce")
-    value = {"optimizer": "adamw", "selection": "last_epoch"}.get(field, 77)
+    value = {"optimizer": "adamw", "selection": "last_epoch", "precision": "bfloat16"}.get(field, 77)
     settings = Experiment.settings
     monkeypatch.setattr(Experiment, "settings", lambda self, recipe: replace(settings(self, recipe), **{field: value}))
     assert key("ce") != before

@@ -28,6 +28,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         *("experiments/runs.py", "experiments/learner.py", "experiments/losses.py", "experiments/study.py"),
         *("experiments/naming.py", "experiments/few_labels.py"),
         *("training/loop.py", "training/inputs.py", "training/settings.py", "training/device.py"),
+        "training/precision.py",
         "methods/loss.py",
         *("models/registry.py", "models/output.py", "models/frontend.py"),
         *("data/normalise.py", "data/eeg_features.py", "data/entropy.py", "data/splits/*.py"),

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from ..methods.loss import UNRATED, CrossEntropy
 from .checkpoint import CheckpointFile, Training, identity
 from .inputs import Inputs, evaluate, predict
+from .precision import forward
 from .settings import TrainSettings
 
 
@@ -195,7 +196,7 @@ def _one_epoch(
         if len(rows) < 2:  # batch normalisation has no variance on one window
             continue
         labels = inputs.labels[rows]
-        output = model(*inputs.of(model, rows))
+        output = forward(model, inputs.of(model, rows), settings.precision)
         value = loss(output, labels, rows)
         optimizer.zero_grad(set_to_none=True)
         value.total.backward()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from .precision import PRECISIONS
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -23,6 +25,8 @@ class TrainSettings:
     train_mode : bool
         False trains in inference mode, without dropout and with frozen batch-norm statistics: what the released
         code does to every distilled network (method.md, D6).
+    precision : {"float32", "bfloat16"}
+        Of the layers in a training step; predictions, with them the choice of the epoch, are float32 always.
     """
 
     epochs: int
@@ -34,9 +38,14 @@ class TrainSettings:
     selection: str = "best_val"
     patience: int = 0
     train_mode: bool = True
+    precision: str = "float32"
 
     def __post_init__(self):
-        for name, choices in (("optimizer", ("sgd", "adam", "adamw")), ("selection", ("best_val", "last_epoch"))):
+        for name, choices in (
+            ("optimizer", ("sgd", "adam", "adamw")),
+            ("selection", ("best_val", "last_epoch")),
+            ("precision", PRECISIONS),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.epochs < 1 or self.batch_size < 2:
@@ -45,4 +54,8 @@ class TrainSettings:
             )
 
     def as_dict(self) -> dict:
-        return asdict(self)
+        """Plain values for a key; the default precision is left out, as in keys from before there was another."""
+        values = asdict(self)
+        if self.precision == "float32":
+            del values["precision"]
+        return values
