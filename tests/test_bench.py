@@ -211,10 +211,30 @@ def test_every_section_is_a_script_and_is_described():
     assert all((BENCH / f"{name}.py").is_file() for name in command.SECTIONS)
 
 
+def test_every_goal_of_the_reference_family_is_asked_of_a_figure(monkeypatch):
+    reference = module("reference")
+    spent = {"port": 3.0, "ours": 1.5}
+    monkeypatch.setattr(reference, "check_equal", lambda network: None)
+    monkeypatch.setattr(reference, "bfloat16", lambda network: ())
+    monkeypatch.setattr(
+        reference,
+        "compare",
+        lambda network, sides, works: {(*side, what): np.full(5, spent[side[0]]) for side in sides for what in works},
+    )
+    figures = {one.name: one for one in reference.measurements()}
+    assert {name: one.at_least for name, one in figures.items() if one.goal} == reference.GOALS
+    assert {one.name: one.held for one in figures.values() if one.goal} == {
+        "temporal convolutions, training step: port over ours, both with the documented settings": True,
+        "teacher, training step: port over ours": True,
+        "teacher, evaluation: port over ours": False,
+    }
+
+
 def test_the_port_and_the_loops_compute_what_ours_do():
     import torch
 
-    module("reference").check_equal("student")
+    for network in ("temporal convolutions", "student"):
+        module("reference").check_equal(network)
     loops, ours = module("prototypes"), importlib.import_module("cdgkd_utils.methods.prototypes")
     x, labels = torch.randn(7, 5, dtype=torch.float32), torch.tensor([0, 1, 0, 2, 2, 2, 0])
     means = loops.looped_means(x, labels, 3)
