@@ -224,7 +224,7 @@ def test_every_goal_of_the_reference_family_is_asked_of_a_figure(monkeypatch):
     figures = {one.name: one for one in reference.measurements()}
     assert {name: one.at_least for name, one in figures.items() if one.goal} == reference.GOALS
     assert {one.name: one.held for one in figures.values() if one.goal} == {
-        "temporal convolutions, training step: port over ours, both with the documented settings": True,
+        "temporal convolutions, training step: port over ours, both with the default settings": True,
         "teacher, training step: port over ours": True,
         "teacher, evaluation: port over ours": False,
     }
