@@ -76,6 +76,11 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
         read_config(tmp_path / "mine.yaml")
 
 
+def test_a_configuration_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nosuch\.yaml: no such file; expected a grid's configuration, such as "):
+        read_config(tmp_path / "nosuch.yaml")
+
+
 def test_defaults_and_a_full_configuration(tmp_path):
     assert read_config(written(tmp_path, "")).seeds == (0,)
     config = read_config(written(tmp_path, {"seeds": 3, "datasets": ["deap", "twin"], "data_root": {"deap": "here"}}))

@@ -1,4 +1,4 @@
-"""Training in bfloat16: what is rounded, what is not, and that no stored result takes the place of another's."""
+"""Training in bfloat16 or with another batch: what changes, what not, and that no result takes another's place."""
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from cdgkd_utils.models.output import ModelOutput
 from cdgkd_utils.models.registry import FAMILIES, build_model
 from cdgkd_utils.training import TrainSettings, fit, predict
 from cdgkd_utils.training.precision import PRECISIONS, VARIABLE, forward, training_precision
+from cdgkd_utils.training.settings import BATCH_VARIABLE, training_batch_size
 
 
 def gradients(model):
@@ -111,3 +112,26 @@ def test_another_precision_is_refused(monkeypatch):
         training_precision()
     with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, got 'float16'"):
         TrainSettings(1, precision="float16")
+
+
+def test_a_batch_of_ones_own_is_part_of_the_key_and_fills_the_steps(study, monkeypatch):
+    monkeypatch.delenv(BATCH_VARIABLE, raising=False)
+    plain = fresh(study).spec(fresh(study).recipe("cdgkd"))
+    monkeypatch.setenv(BATCH_VARIABLE, " 20 ")
+    other = fresh(study)
+    spec = other.spec(other.recipe("cdgkd"))
+    assert spec["training"] == plain["training"] | {"batch_size": 20} != plain["training"]
+    assert not set(spec["guides"]) & set(plain["guides"])
+    learner, sizes = fresh_learner(other, other.recipe("ce")), []
+    learner.model.register_forward_pre_hook(
+        lambda model, inputs: sizes.append(len(inputs[0])) if model.training else None
+    )
+    fit(learner.model, learner.inputs, learner.loss, TrainSettings(1, learner.settings.batch_size), seed=0)
+    assert len(learner.inputs.train) == 48 and sizes == [20, 20, 8]
+
+
+@pytest.mark.parametrize("text", ["1", "0", "-8", "64.0", "many", "²"])
+def test_a_batch_that_is_none_is_refused(text, monkeypatch):
+    monkeypatch.setenv(BATCH_VARIABLE, text)
+    with pytest.raises(ValueError, match=f"^CDGKD_BATCH: expected a whole number of at least 2, got '{text}'$"):
+        training_batch_size(64)

@@ -96,8 +96,8 @@ def read_config(path: Path) -> GridConfig:
     Raises
     ------
     ConfigError
-        The file is no YAML mapping, has an unknown or doubled key, or a value of the wrong type or not among the
-        choices.
+        The file is not there, is no YAML mapping, has an unknown or doubled key, or a value of the wrong type or not
+        among the choices.
     OSError
         The file cannot be read.
     """
@@ -106,6 +106,10 @@ def read_config(path: Path) -> GridConfig:
         content = yaml.load(path.read_text(encoding="utf-8"), _Strict)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path.name}: not valid YAML ({' '.join(str(error).split())})") from error
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: no such file; expected a grid's configuration, such as configs/quick.yaml"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path.name}: not UTF-8 text ({error.reason}); write it as plain text") from error
     content = {} if content is None else content

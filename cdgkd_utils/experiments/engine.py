@@ -102,7 +102,9 @@ def make_run(run: PlannedRun, home_folder: str, before: Sequence[Outcome] = ()) 
     try:
         experiment = _experiment(run.params, run.repeat, run.data_key, run.target, run.fold, run.selection)
         if run_key(experiment.spec(run.recipe)) != run.key:
-            raise RunError("the worker's code, or its CDGKD_PRECISION, is another than where the grid was planned")
+            raise RunError(
+                "the worker's code, CDGKD_PRECISION or CDGKD_BATCH is another than where the grid was planned"
+            )
         experiment.run(run.recipe)
     except Exception as error:
         note_failure(run, error)

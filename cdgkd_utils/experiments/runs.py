@@ -21,6 +21,7 @@ from ..training import Inputs, TrainSettings, fit, predict
 from ..training.checkpoint import discard
 from ..training.device import training_device
 from ..training.precision import training_precision
+from ..training.settings import training_batch_size
 from .derived import derive
 from .learner import Learner, fresh_learner
 from .losses import Guide
@@ -83,7 +84,8 @@ class Experiment:
         scale, family = self.study.params.scale, self.study.params.model_family
         epochs = scale.student_epochs if recipe.model in ("student", "ambokd") else scale.teacher_epochs
         settings = TrainSettings(epochs, selection=recipe.selection, patience=scale.patience, **FAMILY_TRAINING[family])
-        return replace(settings, **{"precision": training_precision()} | recipe.training)
+        chosen = {"precision": training_precision(), "batch_size": training_batch_size(settings.batch_size)}
+        return replace(settings, **chosen | recipe.training)
 
     def spec(self, recipe: Recipe) -> dict:
         """Everything that decides the result, with the guides' keys standing for the guides."""
