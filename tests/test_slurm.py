@@ -12,6 +12,7 @@ import pytest
 
 from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows
+from cdgkd_utils.experiments.cluster import ENVIRONMENT
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIG = "targets: valence\nmethods: [eeg, kd]\nfolds: 1\nprofile: smoke\n"
@@ -85,3 +86,12 @@ def test_the_two_commands_run_a_grid(stage):
     assert (played / "ntasks").read_text() == "3\n"
     assert sorted((played / "steps").read_text().split()) == ["1", "2"]  # a scheduler and two workers, and no more
     assert len({path.name.partition("-")[0] for path in (played / "home" / "runs").iterdir()}) == 3
+
+
+@pytest.mark.parametrize("name", sorted(ENVIRONMENT))
+def test_processes_are_set_up_alike_wherever_they_start(name):
+    value = ENVIRONMENT[name]
+    assert re.search(rf"`{name}={value}`", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    assert re.search(rf"^export {name} \?= {value}$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M)
+    runner = (REPOSITORY / "cdgkd_utils" / "notebooks.py").read_text(encoding="utf-8")
+    assert f'setdefault("{name}", "{value}")' in runner
