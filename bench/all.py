@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from measurement import Measurement, line, write_json
-from provenance import ROOT, provenance
+from provenance import ROOT, pace, provenance, steadiness
 from table import markdown, verdict
 
 from cdgkd_utils.experiments.cluster import ENVIRONMENT
@@ -32,7 +32,7 @@ SECTIONS = {  # script: seconds that it may take
     "prototypes": 60,
     "steps": 240,
     "reference": 900,
-    "grid": 600,
+    "grid": 900,
     "scaling": 420,
     "data": 300,
     "whole": 300,
@@ -114,7 +114,7 @@ def main() -> int:
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     where = provenance()
-    sections = {}
+    sections, paces = {}, [pace()]
     for name in names:
         print(f"{name} ...", flush=True)
         sections[name] = run_section(name, SECTIONS[name], figures)
@@ -122,6 +122,8 @@ def main() -> int:
             print("  " + line(measurement), flush=True)
         if sections[name]["problem"]:
             print(f"  did not finish: {sections[name]['problem']}", flush=True)
+        paces.append(pace())
+    where |= steadiness(paces, where["quiet"])
     if out is not None:
         write_json(out / "results.json", as_json(sections, where))
         (out / ".results.md.tmp").write_text(markdown(sections, where), encoding="utf-8")

@@ -56,7 +56,10 @@ def markdown(sections: Mapping[str, dict], provenance: Mapping[str, object]) -> 
         f"Provenance: {where}.",
     ]
     if not provenance["quiet"]:
-        parts.append("**Something else was running on this machine: wall times, and ratios of them, are unreliable.**")
+        parts.append(
+            "**Something else was running on this machine, or its speed changed meanwhile (slowest over "
+            "fastest, above): times, and ratios of wall times, are unreliable.**"
+        )
     parts.append(verdict(sections))
     for name, section in sections.items():
         parts.append(f"## {name}\n\n{section['about']} ({section['seconds']:.0f} s)")

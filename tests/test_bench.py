@@ -200,6 +200,31 @@ def test_results_are_written_with_provenance_and_the_status_tells_a_miss(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.md"]
 
 
+@pytest.mark.parametrize(
+    ("paces", "quiet", "spread", "verdict"),
+    [
+        ([0.08, 0.1, 0.09], True, 1.25, True),
+        ([0.08, 0.112], True, 1.4, False),
+        ([0.08, 0.08], False, 1.0, False),
+        ([0.08, 0.16], None, 2.0, None),
+    ],
+)
+def test_a_machine_is_quiet_when_nothing_else_ran_and_its_speed_did_not_change(paces, quiet, spread, verdict):
+    assert module("provenance").steadiness(paces, quiet) == {"slowest_over_fastest": spread, "quiet": verdict}
+
+
+def test_the_pace_is_taken_before_and_after_each_section(tmp_path, monkeypatch):
+    command, paces = module("all"), iter([0.1, 0.1, 0.2])
+    monkeypatch.setattr(command, "run_section", lambda *_: section(measured("x", 2.0)))
+    monkeypatch.setattr(command, "pace", lambda: next(paces))
+    monkeypatch.setattr("sys.argv", ["all.py", "--only", "grid, steps", "--out", str(tmp_path)])
+    assert command.main() == 0
+    where = json.loads((tmp_path / "results.json").read_text())["provenance"]
+    assert (where["slowest_over_fastest"], where["quiet"]) == (2.0, False)
+    assert next(paces, None) is None
+    assert "slowest over fastest 2.0" in (tmp_path / "results.md").read_text()
+
+
 def test_an_unknown_section_is_named():
     with pytest.raises(SystemExit, match="no section stepps; there are prototypes, steps,"):
         module("all").chosen_sections("grid,stepps")
