@@ -54,7 +54,7 @@ def test_markdown_shows_what_ran_names_what_did_not_and_the_papers_number():
     assert "65.74" in row
     assert "65.97" in row
     assert "n = 2 runs per cell" in text and "corrected for overlapping training sets" in text
-    absent = text.split("Not run yet (0 of 2): ")[1]
+    absent = text.split("Methods without a run yet: ")[1]
     assert len(absent.split(";")) == len(ROWS[1]) - 1
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
@@ -177,7 +177,7 @@ def test_holes_are_refused_unless_told(grid, repository, monkeypatch, tmp_path):
         publish(grid[1], repository)
     assert (repository / "README.md").read_text() == README and not (repository / "figures").exists()
     publish(grid[1], repository, partial=True)
-    assert "; KD;" in (repository / "README.md").read_text().split("Not run yet (0 of 1): ")[2]
+    assert "; KD;" in (repository / "README.md").read_text().split("Methods without a run yet: ")[2]
 
 
 def test_summaries_judge_repetitions_of_a_twin_as_independent():

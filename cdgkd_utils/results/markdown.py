@@ -72,7 +72,7 @@ def table_as_markdown(long_table: pd.DataFrame, dataset: str = "deap") -> str:
         "|---" * (len(shown.columns) + 1) + "|",
         *("| " + " | ".join([str(name), *row]) + " |" for name, row in shown.iterrows()),
         "",
-        f"Accuracy in %: mean ± sd [95 % interval, {interval}]. Not run yet (0 of {n_expected}): "
+        f"Accuracy in %: mean ± sd [95 % interval, {interval}]. Methods without a run yet: "
         f"{'; '.join(absent) or 'none'}.",
         "",
     ]
