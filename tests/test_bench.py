@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+from cdgkd_utils.models.output import ModelOutput
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
@@ -256,8 +259,6 @@ def test_every_goal_of_the_reference_family_is_asked_of_a_figure(monkeypatch):
 
 
 def test_the_port_and_the_loops_compute_what_ours_do():
-    import torch
-
     for network in ("temporal convolutions", "student"):
         module("reference").check_equal(network)
     loops, ours = module("prototypes"), importlib.import_module("cdgkd_utils.methods.prototypes")
@@ -265,3 +266,36 @@ def test_the_port_and_the_loops_compute_what_ours_do():
     means = loops.looped_means(x, labels, 3)
     torch.testing.assert_close(means, torch.stack([x[labels == k].mean(0) for k in range(3)]))
     torch.testing.assert_close(loops.looped_distances(x, means), ours.distances(x, means))
+
+
+def test_the_work_of_a_window_is_that_of_its_products_counted_by_hand():
+    chain = module("reference_chain")
+    inputs = chain.random_inputs(6, with_signal=False)
+
+    class Two(torch.nn.Module):
+        inputs = ("video",)
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = torch.nn.Linear(768, 10), torch.nn.Linear(10, 2)
+
+        def forward(self, video):
+            return ModelOutput(self.last(self.first(video.mean(1))), {}, {})
+
+    # Forward, gradients of both weights, and of the last layer's inputs, where alone one is asked for.
+    expected = 2 * (768 * 10 + 10 * 2) * 2 + 2 * 10 * 2
+    assert chain.flop_per_window(Two(), inputs, "float32") == expected
+
+
+def test_the_chain_on_any_device_adds_up(monkeypatch):
+    chain = module("reference_chain")
+    monkeypatch.setenv("CDGKD_DEVICE", "cpu")
+    monkeypatch.setattr(chain, "peak", lambda *_: 1e11)
+    product, *networks, whole = chain.measurements(6, (3,), 1)
+    assert product.value == pytest.approx(0.1) and whole.unit == "h"
+    training, share = networks[::2], networks[1::2]
+    assert [one.name.split(",")[0] for one in training] == ["fusion_rebalanced", "ta1_drop", "ta2_drop", "cdgkd"]
+    assert whole.value == pytest.approx(13_200 * 100 / 3600 * sum(1 / one.value for one in training))
+    for speed, part in zip(training, share, strict=True):
+        gflop = float(speed.note.split()[0])
+        assert part.value == pytest.approx(100 * 1e9 * gflop * speed.value / 1e11, rel=0.01)
