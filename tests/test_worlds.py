@@ -154,6 +154,7 @@ OLDER = {  # of the last windows before there was a bank
     "deap": ([3.23, 6.42, 5.15], [0.6461453904111639, 0.7694492243898856, 0.6815808834357977], 7.749305, 0.147433),
     "mahnob": ([6, 4, 3], [0.5607813439882442, 0.3237429027698201, 0.03219457226550581], 7.361239, 0.149723),
 }
+OLDER_RICH = {"deap": 7.7619619, "mahnob": 7.3548307}  # of the windows before the head's parameters were written out
 
 
 @pytest.mark.parametrize("layout", OLDER)
@@ -166,17 +167,23 @@ def test_the_world_of_the_faces_is_what_it_was_before_the_bank(layout):
     assert windows.video.mean() == pytest.approx(video, rel=1e-5)
 
 
+@pytest.mark.parametrize("layout", OLDER_RICH)
+def test_another_world_is_what_it_was(layout):
+    windows = prepare_subject(replace(SMALL, layout=layout, world="eeg_rich"), 1)
+    assert np.abs(windows.eeg).mean() == pytest.approx(OLDER_RICH[layout], rel=1e-6)
+
+
 def test_the_promise_of_equal_windows_is_about_the_present_sources():
-    assert list(load.SAME_FACE_WORLD) == [load._code(load.TWIN_SOURCES)], (
-        "the twin's sources changed: compare windows of the world 'mixed' with those of the older sources, then renew "
-        "the entry of SAME_FACE_WORLD if they are equal to the bit, or drop it"
+    assert list(load.SAME_WINDOWS) == [load._code(load.TWIN_SOURCES)], (
+        "the twin's sources changed: compare windows of every world with those of the older sources, then renew the "
+        "entry of SAME_WINDOWS where they are equal to the bit, or drop it"
     )
 
 
-def test_only_the_world_of_the_faces_keeps_its_older_key():
-    present, (older,) = load._code(load.TWIN_SOURCES), load.SAME_FACE_WORLD.values()
+def test_every_world_keeps_the_key_of_the_sources_that_first_made_its_windows():
+    ((faces, others),) = load.SAME_WINDOWS.values()
     codes = {world: load._key_settings(Params(profile="smoke", world=world), 0)["code"] for world in ALL}
-    assert codes.pop("mixed") == older and set(codes.values()) == {present}
+    assert codes.pop("mixed") == faces and set(codes.values()) == {others}
 
 
 def test_the_bank_is_asked_only_if_it_is_there(monkeypatch):
