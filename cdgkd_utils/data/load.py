@@ -7,10 +7,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-import joblib
 import numpy as np
 
-from ..config import Params, home
+from ..config import Params, home, n_cores
 from .cache import LAYOUT_VERSION, prepared
 from .errors import DataError
 from .extractors import extractor as open_extractor
@@ -90,7 +89,7 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
     DataError
         A file of the data set is missing, damaged or contradicts another. Nothing is stored then.
     """
-    n_jobs = n_jobs or joblib.cpu_count()
+    n_jobs = n_jobs or n_cores()
     if params.is_twin:
         settings, bank = twin_settings(params, repeat), _bank(params, repeat)
         parts = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import dask
 from distributed import Client, LocalCluster
+
+from ..config import n_cores
 
 # As in the Makefile: one thread per process, and freed memory is kept for the next mini-batch (glibc).
 ENVIRONMENT = {
@@ -31,11 +32,6 @@ CONNECT_SECONDS = 30
 
 class ClusterError(RuntimeError):
     """There is no scheduler to work with, or it went away."""
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
