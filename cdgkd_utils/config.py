@@ -1,11 +1,12 @@
-"""Profiles, notebook parameters and paths. Knows nothing of the rest of the package."""
+"""Profiles, parameters and places on disk. Knows nothing of the rest of the package."""
 
 from __future__ import annotations
 
-import inspect
+import ast
+import difflib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ FAMILIES = ("auto", "compact", "reference")
 PROTOCOLS = ("trial+subject", "trial", "subject", "loso", "stimulus", "window")
 TARGETS = ("valence", "arousal")
 WORLDS = ("mixed", "shared_view", "same_feeling", "eeg_rich", "complementary")
+DEFAULT_WORLD = "mixed"
 WORLD_NUMBERS = "SHARED/EEG/VIDEO or SHARED/EEG/VIDEO/GAIN, such as 0.3/0.1/0 or 0.3/0.1/0/1.6"
 WORLD_HELP = f"{', '.join(WORLDS)}, or {WORLD_NUMBERS}"
 EEG_GAIN = 0.8  # where a world in numbers does not say
@@ -27,27 +29,12 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True)
 class Profile:
-    """How much is computed. Only `bench` and `paper` are meant for reporting.
+    """How much is computed; only `bench` and `paper` are meant for reporting.
 
-    Attributes
-    ----------
-    n_subjects, n_trials, n_windows : int
-        Geometry of the twin (windows per trial). On real files `n_windows` is the largest number
-        of windows taken from a trial, evenly spaced; 0 takes all.
-    teacher_epochs, student_epochs : int
-        Largest number of epochs; the larger networks, assistants among them, get the former.
-    patience : int
-        Epochs without a better validation score after which a training stops.
-    n_folds : int
-        Folds run per repetition.
-    n_repeats : int
-        Repetitions; each redraws the split (and, on the twin, the people) from ``seed + repeat``.
-    umap_points : int
-        Largest number of windows that UMAP embeds.
-    family : {"compact", "reference"}
-        Networks where ``Params.family`` is "auto".
-    tuning_budget : int
-        Settings tried per method and chosen on validation; 1 takes the declared one.
+    `n_subjects`, `n_trials`, `n_windows` (per trial) shape the twin; on files `n_windows` is the largest number taken
+    from a trial, 0 all. Assistants and teachers train at most `teacher_epochs`, and stop after `patience` epochs
+    without a better validation score. Each of `n_repeats` redraws the split (and the twin's people) from
+    ``seed + repeat`` and runs `n_folds`. `tuning_budget` settings are tried per method; 1 takes the declared one.
     """
 
     name: str
@@ -82,32 +69,15 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Params:
-    """The parameters every notebook takes; build it with :meth:`from_notebook`.
+    """What is computed, on which data; notebooks build it with :meth:`from_notebook`.
 
-    Attributes
-    ----------
-    dataset : {"twin", "twin_mahnob", "deap", "deap_raw", "mahnob"}
-        The twins (in DEAP's or MAHNOB-HCI's design) need no files; the others read the tree at `data_root`,
-        ``deap_raw`` DEAP's original recordings instead of its preprocessed release.
-    data_root : str
-        Folder of the real data set.
-    target : {"valence", "arousal"}
-    profile : {"smoke", "quick", "bench", "paper"}
-    seed : int
-        Seed of the first repetition.
-    world : str
-        World of the twin: a name of ``WORLDS``, or its shares as :func:`world_numbers` reads them.
-    extractor : str
-        Visual features: ``hog``, ``mediapipe`` or ``timm:<model>``.
-    crop : {"centre", "face"}
-        Part of a frame that is described, on files.
-    family : {"auto", "compact", "reference"}
-        Networks: small stand-ins, or the paper's own; "auto" follows the profile.
-    protocol : str
-        What a fold holds out. ``trial+subject`` tests unseen trials of known people and unseen people at once;
-        the others are those of :mod:`.data.splits.protocols`.
-    allow_leak : bool
-        Admits the leaky protocol ``window``, whose results are all labelled LEAKY.
+    The twins (in DEAP's or MAHNOB-HCI's design) need no files; the other data sets are read from `data_root`,
+    "deap_raw" being DEAP's original recordings instead of its preprocessed release. `seed` is that of the first
+    repetition. `world`: what brain and face share on the twin, a name of ``WORLDS`` or numbers (:func:`world_numbers`).
+    `extractor`: visual features, ``hog`` or ``timm:<model>``; `crop`: the part of a frame that is described, on files.
+    `family`: small stand-in networks, or the paper's own; "auto" follows the profile. `protocol`: what a fold holds
+    out; "trial+subject" tests unseen trials of known people and unseen people at once. `allow_leak` admits the leaky
+    protocol "window", whose results are all labelled LEAKY.
     """
 
     dataset: str = "twin"
@@ -115,7 +85,7 @@ class Params:
     target: str = "valence"
     profile: str = "quick"
     seed: int = 0
-    world: str = "mixed"
+    world: str = DEFAULT_WORLD
     extractor: str = "hog"
     crop: str = "centre"
     family: str = "auto"
@@ -126,25 +96,13 @@ class Params:
         for f in fields(self):
             value, wanted = getattr(self, f.name), type(f.default)
             if type(value) is not wanted:
-                raise ParameterError(
-                    f"parameter {f.name}: expected {wanted.__name__}, got {type(value).__name__} ({value!r})"
-                )
-        for name, choices in (
-            ("dataset", DATASETS),
-            ("target", TARGETS),
-            ("profile", tuple(PROFILES)),
-            ("crop", CROPS),
-            ("family", FAMILIES),
-            ("protocol", PROTOCOLS),
-        ):
-            if getattr(self, name) not in choices:
-                raise ParameterError(
-                    f"parameter {name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}"
-                )
+                raise _wrong(f.name, wanted.__name__, f"{type(value).__name__} ({value!r})")
+            if f.name in CHOICES and value not in CHOICES[f.name]:
+                raise _wrong(f.name, f"one of {', '.join(CHOICES[f.name])}", repr(value))
         if self.world not in WORLDS:  # one world has one spelling: keys hold it
             object.__setattr__(self, "world", world_name(*world_numbers(self.world)))
         if self.seed < 0:
-            raise ParameterError(f"parameter seed: expected 0 or more, got {self.seed}")
+            raise _wrong("seed", "0 or more", self.seed)
         if self.protocol == "window" and not self.allow_leak:
             raise ParameterError(
                 "parameter protocol: 'window' puts windows of one trial into train and test; choose another, or set "
@@ -157,31 +115,40 @@ class Params:
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, object]) -> Params:
-        """Read the parameters from a notebook's globals, strictly.
+        """Read the parameters from a notebook's globals, strictly: an unknown one is an error, not a default.
 
-        Every plain value defined so far must be a known parameter (imported CONSTANTS aside), so call this
-        right after the cell tagged ``parameters``; a misspelt papermill parameter is then an error, not a default.
+        The dictionary ``options`` holds parameters too. What must be a parameter is every name set by a *parameter
+        cell*: a cell of plain values only which sets a parameter or was injected by papermill. Without such cells in
+        IPython's history, every single value whose name nearly is a parameter's (``SEED``, ``tarjet``). Anything else
+        is a variable of somebody's start-up file.
 
         Raises
         ------
         ParameterError
-            A name is unknown, or a value has the wrong type or is not one of the choices.
+            A name is unknown, set twice to two values, or a value has the wrong type or is not one of the choices.
         """
-        known = {f.name for f in fields(cls)}
-        # Left over are imports (modules, classes, functions, CONSTANTS) and what IPython puts there.
-        values = {
-            name: value
-            for name, value in namespace.items()
-            if name in known
-            or (
-                not (name.startswith("_") or name in ("In", "Out") or (name.isupper() and name.lower() not in known))
-                and not (callable(value) or inspect.ismodule(value))
-            )
-        }
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ParameterError(f"unknown notebook parameter {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        return cls(**values)
+        known = {f.name: f.default for f in fields(cls)}
+        cells = list(_parameter_cells(namespace.get("In", ()), {*known, "options"}))
+        # A cell that was corrected and executed once more counts no longer.
+        valid = [c for place, c in enumerate(cells) if not any(c & {*known} <= later for later in cells[place + 1 :])]
+        names = {name for cell in valid for name in cell} or {n for n in namespace if _nearly(n, namespace[n], known)}
+        _refuse_unknown(sorted(names - {"options"}), known, "notebook parameter")
+        values = {name: namespace[name] for name in known if name in namespace}
+        options = namespace.get("options", {})
+        if not isinstance(options, Mapping):
+            raise _wrong("options", "a dictionary such as {'world': 'shared_view'}", repr(options))
+        _refuse_unknown(list(map(str, options)), known, "option")
+        for name, value in options.items():
+            if values.get(name, value) not in (value, known[name]):
+                raise _wrong(name, "one value", f"{values[name]!r} and, in options, {value!r}")
+        return cls(**values | dict(options))
+
+    def for_notebook(self) -> dict[str, object]:
+        """The parameters as a notebook takes them: five by name, what else differs from its default in `options`."""
+        values = asdict(self)
+        first = {name: values.pop(name) for name in NOTEBOOK_NAMES}
+        default = Params().as_dict()
+        return first | {"options": {name: value for name, value in values.items() if value != default[name]}}
 
     @property
     def is_twin(self) -> bool:
@@ -210,44 +177,67 @@ class Params:
         return [replace(self, dataset=dataset) for dataset in DATASETS if dataset.startswith("twin")]
 
     def as_dict(self) -> dict:
+        """All fields."""
         return asdict(self)
 
     def overview(self) -> dict[str, str]:
-        """Configuration and versions, as every notebook shows them."""
+        """Configuration and versions, as every notebook shows them; never the folder of the data."""
         versions = {name: metadata.version(name) for name in ("torch", "numpy", "mne", "scikit-learn")}
         chosen = {name: str(value) for name, value in asdict(self).items() if name not in ("data_root", "allow_leak")}
         return chosen | {"python": platform.python_version()} | versions
 
 
+NOTEBOOK_NAMES = ("dataset", "data_root", "target", "profile", "seed")
+CHOICES = {"dataset": DATASETS, "target": TARGETS, "profile": tuple(PROFILES), "crop": CROPS, "family": FAMILIES}
+CHOICES |= {"protocol": PROTOCOLS}
+
+
+def _wrong(name: str, expected: str, got: object) -> ParameterError:
+    return ParameterError(f"parameter {name}: expected {expected}, got {got}")
+
+
+def _close(name: str, known: Mapping[str, object]) -> list[str]:
+    return difflib.get_close_matches(name.lower(), [*known, "options"], n=1, cutoff=0.75)
+
+
+def _nearly(name: str, value: object, known: Mapping[str, object]) -> bool:
+    """Whether a name of a namespace is a parameter's or was meant to be."""
+    single = isinstance(value, str | int | float) or (isinstance(value, dict) and _close(name, known) == ["options"])
+    return name in known or (single and not name.startswith("_") and bool(_close(name, known)))
+
+
+def _refuse_unknown(names: list[str], known: Mapping[str, object], what: str) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        meant = "".join(f" ({name}: did you mean {near[0]}?)" for name in unknown if (near := _close(name, known)))
+        raise ParameterError(f"unknown {what} {', '.join(unknown)}{meant}; known: {', '.join(sorted(known))}")
+
+
+def _parameter_cells(history: object, known: set[str]) -> Iterator[set[str]]:
+    """Names set by each cell of IPython's history that sets plain values only, among them a parameter."""
+    for source in history if isinstance(history, list) else ():
+        try:
+            body = ast.parse(source).body
+            targets = [t for node in body for t in (node.targets if isinstance(node, ast.Assign) else [node.target])]
+            for node in body:
+                ast.literal_eval(node.value)
+            names = {target.id for target in targets}
+        except (SyntaxError, ValueError, AttributeError, TypeError):
+            continue  # no cell of plain values
+        if names & known or source.startswith("# Parameters"):  # the latter: papermill's
+            yield names
+
+
 def world_numbers(world: str) -> tuple[float, float, float, float]:
-    """A world in numbers.
-
-    Parameters
-    ----------
-    world : str
-        ``SHARED/EEG/VIDEO`` or ``SHARED/EEG/VIDEO/GAIN``: variance shares of the feeling that both see, only the EEG
-        sees and only the face shows, the rest to 1 being rating noise; and log-power per unit of code in the EEG.
-
-    Returns
-    -------
-    w_shared, w_eeg, w_video, eeg_gain : float
-
-    Raises
-    ------
-    ParameterError
-        The text is neither, or the shares leave no room for noise.
-    """
+    """Variance shares of the feeling that both see, only the EEG sees and only the face shows, the rest to 1 being
+    rating noise; and log-power per unit of code in the EEG. A ParameterError if the text does not say that."""
     try:
         shared, eeg, video, *gain = (float(part) for part in world.split("/"))
         (gain,) = gain or (EEG_GAIN,)
     except ValueError:
-        raise ParameterError(
-            f"parameter world: expected one of {', '.join(WORLDS)}, or {WORLD_NUMBERS}, got {world!r}"
-        ) from None
+        raise _wrong("world", f"one of {', '.join(WORLDS)}, or {WORLD_NUMBERS}", repr(world)) from None
     if not (min(shared, eeg, video) >= 0 and shared + eeg + video < 1 and 0 <= gain < float("inf")):
-        raise ParameterError(
-            f"parameter world: expected shares of 0 or more with a sum below 1 and a gain of 0 or more, got {world!r}"
-        )
+        raise _wrong("world", "shares of 0 or more with a sum below 1 and a gain of 0 or more", repr(world))
     return shared, eeg, video, gain
 
 
@@ -275,12 +265,26 @@ def home() -> Path:
 
 
 def shown(path: str | os.PathLike) -> str:
-    """`path` for display: relative to the folder that holds :func:`home`, or only its last part.
+    """`path` for display, without names of people and machines: relative to the folder of :func:`home`, or its end."""
+    here = home().parent
+    for place in (Path(os.path.abspath(path)), Path(path).resolve()):  # the first keeps links inside the home
+        if place.is_relative_to(here):
+            return place.relative_to(here).as_posix()
+    return Path(path).name
 
-    Keeps names of people and machines out of stored notebook outputs.
-    """
-    path = Path(path)
-    try:
-        return path.resolve().relative_to(home().parent).as_posix()
-    except ValueError:
-        return path.name
+
+def n_cores() -> int:
+    """Cores that this process may use: its affinity and its container's quota, at least 1."""
+    import joblib  # a tenth of a second, which a command's help need not wait for
+
+    return joblib.cpu_count()
+
+
+def keep_caches_writable() -> None:
+    """Move the caches of libraries below :func:`home` where the user's own folder cannot be written."""
+    if not os.access(Path("~").expanduser(), os.W_OK):
+        for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
+            os.environ.setdefault(name, str(home() / "caches" / name.lower()))
+
+
+keep_caches_writable()  # before the libraries are imported
