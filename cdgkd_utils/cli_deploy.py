@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .config import DATASETS, PROFILES, TARGETS, WORLD_HELP, Params
+from .config import DATASETS, FAMILIES, PROFILES, TARGETS, WORLD_HELP, Params
 
 
 def add_deploy(commands: argparse._SubParsersAction) -> None:
@@ -27,7 +27,11 @@ def add_deploy(commands: argparse._SubParsersAction) -> None:
     export.add_argument("--profile", choices=PROFILES, default=default.profile)
     export.add_argument("--seed", type=int, default=default.seed)
     export.add_argument("--world", default=default.world, help=WORLD_HELP)
-    export.add_argument("--method", default="cdgkd", help="recipe of a network that takes video only")
+    export.add_argument("--family", choices=FAMILIES, default=default.family)
+    export.add_argument("--extractor", default=default.extractor)
+    export.add_argument("--crop", default=default.crop)
+    export.add_argument("--protocol", default=default.protocol)
+    export.add_argument("--method", default="cdgkd", help="recipe of a network that takes video only, such as kd@eeg")
     export.set_defaults(run=_export)
     predict = commands.add_parser(
         "predict",
@@ -42,34 +46,12 @@ def add_deploy(commands: argparse._SubParsersAction) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    import numpy as np  # heavy, as all of these; --help needs none of it
+    from .deploy.student import export_run  # heavy; --help needs none of it
 
-    from .deploy.onnx_file import onnx_missing, write_onnx
-    from .deploy.student import deploy, export_student
-    from .experiments.recipes import RECIPES
-    from .experiments.runs import Experiment
-    from .experiments.study import Study
-    from .results.card import card_scores, model_card
-
-    if args.out.exists() and not (args.out.is_dir() and not any(args.out.iterdir())):
-        raise FileExistsError(f"--out {args.out}: exists and is not empty; choose another folder or remove it")
-    params = Params(
-        dataset=args.dataset,
-        # A relative path means what it means here, wherever files are opened later.
-        data_root=str(Path(args.data_root).expanduser().resolve()) if args.data_root else "",
-        target=args.target,
-        profile=args.profile,
-        seed=args.seed,
-        world=args.world,
-    )
-    if args.method not in RECIPES:
-        raise ValueError(f"--method: expected a recipe such as cdgkd, kd or ce, got {args.method!r}")
-    experiment = Experiment(Study(params), params.target, fold=0)
-    record = experiment.run(args.method, progress=True)
-    student = deploy(experiment, record)
-    scores = card_scores(record.folder, student.about["temperature"], np.random.default_rng(params.seed))
-    reason = onnx_missing()
-    export_student(student, args.out, model_card(student.about, scores), None if reason else write_onnx)
+    fields = {key: value for key, value in vars(args).items() if key in Params.__dataclass_fields__}
+    # A relative path means what it means here, wherever files are opened later.
+    fields["data_root"] = str(Path(args.data_root).expanduser().resolve()) if args.data_root else ""
+    reason = export_run(Params(**fields), args.method, args.out)
     sys.stdout.write(f"{args.out}: {', '.join(sorted(path.name for path in args.out.iterdir()))}\n")
     if reason:
         sys.stdout.write(f"no student.onnx: {reason}\n")
@@ -77,11 +59,9 @@ def _export(args: argparse.Namespace) -> None:
 
 def _predict(args: argparse.Namespace) -> None:
     from .deploy.clip import read_clip
-    from .deploy.student import load_student, read_about
+    from .deploy.student import ONNX, OnnxStudent, load_student, read_about
 
     if args.runtime == "onnx":
-        from .deploy.onnx_file import ONNX, OnnxStudent
-
         about, predict = read_about(args.model), OnnxStudent(args.model / ONNX)
     else:
         student = load_student(args.model)

@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from cdgkd_utils.data.constants import CHANNELS
-from cdgkd_utils.deploy.change import Change
-from cdgkd_utils.deploy.perturb_eeg import GROUPS
+from cdgkd_utils.deploy.perturb import GROUPS, Change
 from cdgkd_utils.viz import style
 from cdgkd_utils.viz.deployed import reliability_lines, sweep_figure
 from cdgkd_utils.viz.signals import electrode_positions

@@ -1,4 +1,4 @@
-"""A video file of one's own: windows of 4 s, as the student knows them."""
+"""A video file of one's own as windows of 4 s, described as the student knows them; and one of a synthetic person."""
 
 from __future__ import annotations
 
@@ -10,19 +10,32 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pandas as pd
 
+from ..config import Params, home
 from ..data.constants import N_FRAMES, N_VIDEO_FEATURES, WINDOW_SECONDS
+from ..data.deap.ratings import read_ratings
+from ..data.deap.writer import write_deap
 from ..data.errors import DataError
 from ..data.extractors import extractor as open_extractor
 from ..data.extractors.face_crop import crop_faces
+from ..data.extractors.hog768 import box_reduce
 from ..data.extractors.mediapipe_faces import find_boxes
+from ..data.files.fingerprint import settings_key
+from ..data.files.mark import TRUTH_FILE
 from ..data.files.video import frames_at
+from ..data.twin.generator import TwinSettings
 from ..data.windows import CROPS, FACE_SOURCE, FRAME_OFFSETS
-from .errors import DeployError
 
 Predict = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 EXPECTED = f"expected a video of {WINDOW_SECONDS:.0f} s or more, such as mp4, webm or avi"
 MAX_RATE = 240.0  # frames per second; more than that is a clock, not a camera
+FLAT = 4  # grey levels between the darkest and the brightest pixel of a picture that shows nothing
+STRANGER = 7919  # added to the seed: people of other repetitions are never this far away
+
+
+class DeployError(ValueError):
+    """A clip or an exported student cannot be used; names the file, what was expected and what to do."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +48,7 @@ class Clip:
     seconds, rate : float
         Length in s and frames per second.
     frames : ndarray, shape (n_windows, 5, size, size, 3), uint8
-        What is described.
-    mask : ndarray, shape (n_windows, 5), bool
-    features : ndarray, shape (n_windows, 5, 768), float32
+        What is described; with ``mask`` (n_windows, 5) and ``features`` (n_windows, 5, 768).
     """
 
     name: str
@@ -46,11 +57,6 @@ class Clip:
     frames: np.ndarray
     mask: np.ndarray
     features: np.ndarray
-
-    @property
-    def times(self) -> np.ndarray:
-        """Of the frames in s, shape (n_windows, 5)."""
-        return WINDOW_SECONDS * np.arange(len(self.mask))[:, None] + FRAME_OFFSETS
 
     def answer(self, predict: Predict) -> np.ndarray:
         """P(high) of each window, shape (n_windows,); NaN where no frame can be described."""
@@ -65,25 +71,23 @@ def read_clip(path: Path, extractor: str = "hog", crop: str = "centre", *, name:
     ----------
     path : Path
         Of any container and codec that FFmpeg reads.
-    extractor : str
-        Visual features, as in training.
-    crop : {"centre", "face"}
-        Central square, or the face followed through the clip (extra ``mediapipe``).
+    extractor, crop : str
+        As in training: ``about["extractor"]``, ``about["crop"]`` of the student.
     name : str
         What messages call the clip; default: the path.
-
-    Returns
-    -------
-    Clip
 
     Raises
     ------
     DeployError
-        There is no such file, it holds no video, is too short or damaged, or shows no face.
-    ExtractorError
-        What the extractor or the crop needs is not installed.
+        There is no such file, it holds no video, is too short or damaged, shows no face, or nothing at all.
+
+    Examples
+    --------
+    >>> student = load_student("my_student")
+    >>> clip = read_clip("me.mp4", student.about["extractor"], student.about["crop"])
+    >>> clip.answer(student)
     """
-    name = name or str(path)
+    name, path = name or str(path), Path(path).absolute()  # FFmpeg takes "12:30.mp4" for an address
     if crop not in CROPS:
         raise DeployError(f"crop: expected one of {', '.join(CROPS)}, got {crop!r}")
     rate, seconds = probe(path, name)
@@ -93,91 +97,65 @@ def read_clip(path: Path, extractor: str = "hog", crop: str = "centre", *, name:
         raise DeployError(f"{name}: {n_frames} frame{'s' * (n_frames != 1)} in {seconds:.2f} s; {EXPECTED}")
     times = (WINDOW_SECONDS * np.arange(n_windows)[:, None] + FRAME_OFFSETS).ravel()
     with contextlib.closing(open_extractor(extractor)) as extract:
-        size = extract.size if crop == "centre" else FACE_SOURCE
         try:
-            frames, mask = frames_at(path, times, size, rate)
+            frames, mask = frames_at(path, times, extract.size if crop == "centre" else FACE_SOURCE, rate)
         except DataError as error:
             raise DeployError(f"{name}: damaged, not all of its pictures can be decoded; record it again") from error
-        if crop == "face":
-            frames, found = crop_faces(frames, extract.size, find_boxes(frames))
-            mask = mask & found
-        features, shown = np.zeros((len(frames), N_VIDEO_FEATURES), np.float32), np.flatnonzero(mask)
-        if len(shown):
-            features[shown], mask[shown] = extract(frames[shown])
+        if not (mask & (np.ptp(frames, axis=(1, 2, 3)) > FLAT)).any():
+            raise DeployError(f"{name}: every picture is of one colour; is the lens covered?")
+        mask &= np.ptp(frames, axis=(1, 2, 3)) > FLAT
+        features, mask = describe_frames(frames, mask, extract, crop)
     if not mask.any():
         raise DeployError(f"{name}: no face in any of its frames; record one face from the front, in even light")
     shape = (n_windows, N_FRAMES)
-    return Clip(
-        Path(name).name,
-        seconds,
-        rate,
-        frames.reshape(*shape, *frames.shape[1:]),
-        mask.reshape(shape),
-        features.reshape(*shape, -1),
-    )
+    frames, features = (part.reshape(*shape, *part.shape[1:]) for part in (frames, features))
+    return Clip(Path(name).name, seconds, rate, frames, mask.reshape(shape), features)
 
 
-def read_clip_bytes(content: bytes, extractor: str = "hog", crop: str = "centre", *, name: str = "clip") -> Clip:
-    """A clip handed over as the content of a file, as a browser does; see :func:`read_clip`."""
+def describe_frames(frames: np.ndarray, mask: np.ndarray, extract, crop: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, 768) of the frames of one clip and which of them have any, (n,); the rule of the preparation."""
+    mask = np.array(mask)
+    if crop == "face":
+        frames, found = crop_faces(frames, extract.size, find_boxes(frames))
+        mask &= found
+    features, shown = np.zeros((len(frames), N_VIDEO_FEATURES), np.float32), np.flatnonzero(mask)
+    if len(shown):  # a zeroed row stands for a lost frame, so only those that are there are described
+        features[shown], mask[shown] = extract(box_reduce(frames[shown], extract.size))
+    return features, mask
+
+
+def answer_bytes(
+    predict: Predict, about: Mapping[str, object], content: bytes, name: str = "clip"
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    """What a student says about a clip handed over as a file's content, as a browser does; errors as :func:`read_clip`.
+
+    Name, frames (n_windows, 5, size, size, 3), mask (n_windows, 5) and P(high) (n_windows,), for showing it.
+    """
     if not content:
         raise DeployError(f"{name}: it is empty; {EXPECTED}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip")
         path.write_bytes(content)
-        return read_clip(path, extractor, crop, name=name)
-
-
-def answer_bytes(
-    predict: Predict, about: Mapping[str, object], content: bytes, name: str
-) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """What a student says about a clip handed over as bytes, for showing it.
-
-    Parameters
-    ----------
-    predict : callable
-        A student, by torch or by ONNX.
-    about : mapping
-        ``Student.about``: which features and which crop it needs.
-    content : bytes
-    name : str
-
-    Returns
-    -------
-    name : str
-    frames : ndarray, shape (n_windows, 5, size, size, 3), uint8
-    mask : ndarray, shape (n_windows, 5), bool
-    p_high : ndarray, shape (n_windows,)
-
-    Raises
-    ------
-    DeployError
-        As :func:`read_clip`.
-    """
-    clip = read_clip_bytes(content, str(about["extractor"]), str(about["crop"]), name=name)
+        clip = read_clip(path, str(about["extractor"]), str(about["crop"]), name=name)
     return clip.name, clip.frames, clip.mask, clip.answer(predict)
 
 
 def probe(path: Path, name: str = "") -> tuple[float, float]:
-    """Frames per second and length in s of a video, without decoding it.
+    """Frames per second and length in s of a video, from its time stamps where every picture has one, else its header.
 
-    The rate is taken from the time stamps where every picture has one: a browser's recording tells no rate in its
-    header, or a wrong one. H.264 in AVI has no time stamps; there the header counts.
-
-    Raises
-    ------
-    DeployError
-        There is no such file, or it holds no video.
+    A browser's recording tells no rate in its header, or a wrong one; H.264 in AVI has no time stamps.
     """
     name = name or str(path)
     if not Path(path).is_file():
         raise DeployError(f"{name}: no such file; name a video file")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(Path(path).absolute())) as container:
             if not container.streams.video:
-                raise DeployError(f"{name}: holds {_kinds(container)} but no pictures; {EXPECTED}")
+                kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+                raise DeployError(f"{name}: holds {kinds} but no pictures; {EXPECTED}")
             stream = container.streams.video[0]
             stamps = [packet.pts for packet in container.demux(stream) if packet.size]
-            told, base = float(stream.average_rate or 0), stream.time_base
+            rate, base = float(stream.average_rate or 0), stream.time_base
     except DeployError:
         raise
     except Exception as error:  # a damaged header can raise nearly anything
@@ -186,8 +164,6 @@ def probe(path: Path, name: str = "") -> tuple[float, float]:
     n = len(stamps)
     if n > 1 and None not in stamps and max(stamps) > min(stamps):
         rate = (n - 1) / float((max(stamps) - min(stamps)) * base)
-    else:
-        rate = told
     if not 0 < rate <= MAX_RATE:
         if n > 1:
             raise DeployError(f"{name}: {n} pictures without a usable frame rate; convert it to mp4 or webm")
@@ -195,6 +171,16 @@ def probe(path: Path, name: str = "") -> tuple[float, float]:
     return rate, n / rate
 
 
-def _kinds(container: av.container.InputContainer) -> str:
-    kinds = sorted({stream.type for stream in container.streams})
-    return "sound" if kinds == ["audio"] else (", ".join(kinds) or "nothing")
+def example_clip(params: Params) -> tuple[Path, pd.Series]:
+    """A synthetic stranger's most telling clip, and the trial's row of its ``truth.csv`` (``posterior_<target>``).
+
+    Written once into the home; `params`' world, target and seed decide it.
+    """
+    design = {"seed": params.seed + STRANGER, "world": params.world, "n_subjects": 1, "n_trials": 4}
+    folder = home() / "clips" / settings_key({"design": design, "seconds": 24, "size": 128})[:16]
+    if not folder.is_dir():
+        write_deap(TwinSettings(**design), folder, seconds=24, frame_size=128)
+    truth = pd.read_csv(folder / TRUTH_FILE)
+    row = truth.iloc[truth[f"x_video_{params.target}"].abs().argmax()]
+    ratings = read_ratings(folder, [1])
+    return ratings.loc[ratings["Experiment_id"] == int(row["trial"]), "clip"].item(), row

@@ -1,9 +1,11 @@
-"""A student with everything it needs: scaling, network, temperature, and what it was made from."""
+"""A student with everything it needs: scaling, network, temperature, and the same as one ONNX file."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Callable
+import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,32 +15,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .. import __version__
+from ..config import Params
+from ..data.constants import N_FRAMES, N_VIDEO_FEATURES
 from ..data.extractors import extractor as open_extractor
 from ..data.files.new_folder import new_folder
 from ..data.normalise import VIDEO_CLIP, Normaliser
 from ..experiments.derived import calibrated_temperature
-from ..experiments.records import RunRecord, run_key
-from ..experiments.runs import Experiment
+from ..experiments.records import run_key
+from ..experiments.runs import Experiment, RunRecord
+from ..experiments.study import Study
 from ..models.registry import build_model
-from .errors import DeployError
+from .card import card_scores, model_card
+from .clip import DeployError
 
 FORMAT = 1  # raise when the content of the folder changes
-WEIGHTS, ABOUT, CARD = "weights.safetensors", "about.json", "model_card.md"
+WEIGHTS, ABOUT, CARD, ONNX = "weights.safetensors", "about.json", "model_card.md", "student.onnx"
 AGAIN = "export the student again"
+TOLERANCE = 1e-5  # largest difference of ONNX to torch that is accepted
 
 
 class StandaloneStudent(nn.Module):
-    """From raw features to P(high): scaling, network and temperature in one module.
-
-    Parameters
-    ----------
-    network : Module
-        A video-only student.
-    mean, scale : Tensor, shape (768,)
-        Of the features over the training frames of the network's fold.
-    temperature : float
-        Divides the logits before P(high).
-    """
+    """From raw features to P(high): scaling, network and temperature in one module; `mean`, `scale` of shape (768,)."""
 
     def __init__(self, network: nn.Module, mean: Tensor, scale: Tensor, temperature: float):
         super().__init__()
@@ -48,22 +45,7 @@ class StandaloneStudent(nn.Module):
         self.register_buffer("temperature", torch.tensor(float(temperature)))
 
     def forward(self, video: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Answer windows.
-
-        Parameters
-        ----------
-        video : Tensor, shape (n_windows, 5, 768)
-            Features as the extractor gives them.
-        frame_mask : Tensor, shape (n_windows, 5), bool
-            False where there is no frame; its features may hold anything finite.
-
-        Returns
-        -------
-        logits : Tensor, shape (n_windows, 2)
-            Of low and high, as the network gives them.
-        p_high : Tensor, shape (n_windows,)
-            After the temperature.
-        """
+        """Features (n, 5, 768) and mask (n, 5) to logits (n, 2) and, after the temperature, P(high) (n,)."""
         z = ((video - self.mean) / self.scale).clamp(-VIDEO_CLIP, VIDEO_CLIP)
         given = {"video": torch.where(frame_mask.unsqueeze(-1), z, torch.zeros_like(z)), "frame_mask": frame_mask}
         logits = self.network(*(given[name] for name in self.network.inputs)).logits
@@ -72,7 +54,7 @@ class StandaloneStudent(nn.Module):
 
 @dataclass(frozen=True)
 class Student:
-    """A finished student and what it is.
+    """A finished student; called with features (n, 5, 768) and mask (n, 5) it gives logits (n, 2) and P(high) (n,).
 
     Attributes
     ----------
@@ -80,7 +62,7 @@ class Student:
         In evaluation mode.
     about : dict
         ``model, family, target, extractor, extractor_version, crop, temperature``; of its origin ``run, method, data,
-        synthetic, protocol, fold, seed, n_train, n_val, package``.
+        synthetic, protocol, fold, seed, n_train, n_val, n_people, package``.
     """
 
     module: StandaloneStudent
@@ -88,7 +70,6 @@ class Student:
 
     @torch.no_grad()
     def __call__(self, video: np.ndarray, frame_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits, shape (n_windows, 2), and P(high), shape (n_windows,); see :class:`StandaloneStudent`."""
         logits, p_high = self.module(torch.from_numpy(video), torch.from_numpy(frame_mask))
         return logits.numpy(), p_high.numpy()
 
@@ -103,13 +84,12 @@ def deploy(experiment: Experiment, record: RunRecord) -> Student:
     """
     network = record.model()
     if not {"video"} <= set(network.inputs) <= {"video", "frame_mask"}:
-        raise DeployError(
-            f"run {record.name}: its network takes {', '.join(network.inputs)}; choose a run that takes video only"
-        )
+        needs = ", ".join(network.inputs)
+        raise DeployError(f"run {record.name}: its network takes {needs}; choose a run that takes video only")
     windows, params, parts = experiment.study.windows, experiment.study.params, experiment.split.parts()
     normaliser = Normaliser.fit(windows, parts["train"])
-    labels = experiment.study.labels(experiment.target)
-    temperature = calibrated_temperature(record.logits[parts["val"]], labels[parts["val"]])
+    labels = experiment.study.labels(experiment.target)[parts["val"]]
+    temperature = calibrated_temperature(record.logits[parts["val"]], labels)
     mean, scale = (torch.from_numpy(v).float() for v in (normaliser.video_mean, normaliser.video_scale))
     about = {
         "format": FORMAT,
@@ -136,37 +116,38 @@ def deploy(experiment: Experiment, record: RunRecord) -> Student:
     return Student(StandaloneStudent(network, mean, scale, temperature).eval(), about)
 
 
-def export_student(
-    student: Student, out: Path, card: str, write_more: Callable[[Student, Path], object] | None = None
-) -> Path:
+def export_run(params: Params, method: str, out: Path) -> str:
+    """Export the student of fold 0 trained by any video-only recipe; returns why there is no ONNX file, or ""."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):  # told before anything is trained
+        raise FileExistsError(f"--out {out}: exists and is not empty; choose another folder or remove it")
+    experiment = Experiment(Study(params), params.target, fold=0)
+    record = experiment.run(method, progress=True)
+    student = deploy(experiment, record)
+    scores = card_scores(record.folder, student.about["temperature"], np.random.default_rng(params.seed))
+    export_student(student, out, model_card(student.about, scores))
+    return onnx_missing()
+
+
+def export_student(student: Student, out: Path, card: str, onnx: bool | None = None) -> Path:
     """Write a folder that holds all that answering needs; it appears complete or not at all.
 
     Parameters
     ----------
     student : Student
     out : Path
-        A folder that does not exist yet, or is empty.
+        A folder that does not exist yet, or is empty; else FileExistsError.
     card : str
-        Text of ``model_card.md``.
-    write_more : callable, optional
-        Gets the student and the unfinished folder, for instance :func:`.onnx_file.write_onnx`.
-
-    Returns
-    -------
-    Path
-        `out`, with ``weights.safetensors``, ``about.json`` and ``model_card.md``.
-
-    Raises
-    ------
-    FileExistsError
-        `out` exists and is not an empty folder; nothing in it is touched.
+        Text of ``model_card.md``, from :func:`model_card`.
+    onnx : bool, optional
+        Whether ``student.onnx`` is written beside ``weights.safetensors`` and ``about.json``; default: where its
+        packages are installed.
     """
     with new_folder(out) as folder:
         save_file({name: t.contiguous() for name, t in student.module.state_dict().items()}, folder / WEIGHTS)
         (folder / ABOUT).write_text(json.dumps(student.about, indent=1) + "\n", encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
-        if write_more is not None:
-            write_more(student, folder)
+        if onnx or (onnx is None and not onnx_missing()):
+            write_onnx(student, folder)
     return Path(out)
 
 
@@ -181,7 +162,7 @@ def load_student(folder: Path) -> Student:
     about = read_about(folder)
     try:
         network = build_model(about["model"], seed=0, family=about["family"])
-        module = StandaloneStudent(network, torch.zeros(768), torch.ones(768), 1.0)
+        module = StandaloneStudent(network, torch.zeros(N_VIDEO_FEATURES), torch.ones(N_VIDEO_FEATURES), 1.0)
         module.load_state_dict(load_file(Path(folder) / WEIGHTS))
     except Exception as error:  # a damaged file can raise nearly anything
         reason = str(error).splitlines()[0]
@@ -204,3 +185,100 @@ def read_about(folder: Path) -> dict:
     if here != there:
         raise DeployError(f"{path}: made with features {there!r}, this package computes {here!r}; {AGAIN}")
     return about
+
+
+def onnx_missing(names: tuple[str, ...] = ("onnx", "onnxscript", "onnxruntime")) -> str:
+    """Why there can be no ONNX here, as a sentence; "" where all packages are installed."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    return f"ONNX needs {', '.join(missing)}, not installed here; run: pip install -e '.[onnx]'" if missing else ""
+
+
+def write_onnx(student: Student, folder: Path) -> Path:
+    """Write ``student.onnx``: ``video`` (n, 5, 768) and ``frame_mask`` (n, 5) to ``logits`` (n, 2) and ``p_high`` (n,).
+
+    Raises
+    ------
+    DeployError
+        A package is missing, or the file does not say what torch says.
+    """
+    if reason := onnx_missing():
+        raise DeployError(reason)
+    import onnx
+
+    path, windows = Path(folder) / ONNX, torch.export.Dim("n_windows")
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it reports every optional package that it could use
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torch\b|onnxscript\b|copyreg")
+            program = torch.onnx.export(
+                student.module,
+                # Two or more windows: the exporter takes a length of 1 for a constant.
+                tuple(map(torch.from_numpy, random_windows(2, np.random.default_rng(0)))),
+                dynamo=True,
+                verbose=False,
+                input_names=["video", "frame_mask"],
+                output_names=["logits", "p_high"],
+                dynamic_shapes={"video": {0: windows}, "frame_mask": {0: windows}},
+            )
+    finally:
+        logger.setLevel(level)
+    proto = program.model_proto
+    nodes = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
+    for part in (proto, proto.graph, *proto.functions, *nodes, *proto.graph.value_info, *proto.graph.input):
+        # The exporter notes where in which source file each part was made: places of this machine.
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(proto, path)
+    if (worst := parity(student, OnnxStudent(path), np.random.default_rng(1))) > TOLERANCE:
+        raise DeployError(f"{path}: differs from torch by {worst:.1e}; use the torch weights instead")
+    return path
+
+
+class OnnxStudent:
+    """An exported student run by onnxruntime on one core; answers as :class:`Student` does.
+
+    Raises
+    ------
+    DeployError
+        onnxruntime is not installed, or the file is missing, damaged or another network.
+    """
+
+    def __init__(self, path: Path):
+        if reason := onnx_missing(("onnxruntime",)):
+            raise DeployError(reason)
+        import onnxruntime
+
+        if not Path(path).is_file():
+            raise DeployError(f"{path}: no such file; {AGAIN} with the extra 'onnx', or use the torch weights")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4  # a damaged file is told once, below
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            names = [[value.name for value in side()] for side in (self._session.get_inputs, self._session.get_outputs)]
+            if names != [["video", "frame_mask"], ["logits", "p_high"]]:
+                raise ValueError(f"it maps {names[0]} to {names[1]}")
+        except Exception as error:  # the runtime has an error class for every occasion
+            reason = str(error).splitlines()[0]
+            raise DeployError(f"{path}: cannot be read as an exported student ({reason}); {AGAIN}") from error
+
+    def __call__(self, video: np.ndarray, frame_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(self._session.run(None, {"video": video, "frame_mask": frame_mask}))
+
+
+def random_windows(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Features in [0, 1), as histograms have them, and a mask; the last window has no frame at all."""
+    video, mask = rng.random((n, N_FRAMES, N_VIDEO_FEATURES), dtype=np.float32), rng.random((n, N_FRAMES)) < 0.8
+    mask[-1] = False
+    return video, mask
+
+
+def parity(
+    student: Student, other: OnnxStudent, rng: np.random.Generator, sizes: tuple[int, ...] = (1, 7, 64)
+) -> float:
+    """Largest difference of logits or P(high) between two ways to run a student, on random windows."""
+    windows = [random_windows(n, rng) for n in sizes]
+    pairs = [pair for given in windows for pair in zip(student(*given), other(*given), strict=True)]
+    return max(float(np.abs(a - b).max()) for a, b in pairs)

@@ -1,0 +1,262 @@
+"""Windows answered by teacher, assistants and student, before and after something is changed; what an answer hangs on.
+
+The answer is the decision value, logit(high) minus logit(low). Features of a picture are histograms, through which
+no gradient flows here, so places of a picture are asked by covering them.
+
+References
+----------
+A. Shrikumar et al., Not just a black box, arXiv:1605.01713, 2016 (gradient times input).
+M. Zeiler and R. Fergus, Visualizing and understanding convolutional networks, ECCV 2014, section 4.2 (occlusion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..data.constants import WINDOW_SECONDS
+from ..data.extractors import extractor as open_extractor
+from ..data.look import trial_frames
+from ..data.normalise import VIDEO_CLIP, Normaliser
+from ..data.twin.generator import PICTURE as TWIN_PICTURE
+from ..data.windows import FACE_SOURCE, FRAME_OFFSETS
+from ..models.frontend import band_covariances
+from .clip import describe_frames
+from .perturb import GREY, SWEEPS, Change
+
+N_BOXES = 7  # along each edge of the picture
+KEPT = 128  # windows whose pictures are kept, some 0.25 MB each
+NOTHING = Change()
+
+
+@dataclass(frozen=True)
+class WindowAnswers:
+    """One window, answered before and after a change.
+
+    Attributes
+    ----------
+    frames : ndarray, shape (5, size, size, 3), uint8
+        After the change; with ``mask`` (5,) and ``times`` (5,) in s from the start of the window.
+    before, after : dict of str to float
+        P(high) of each network.
+    per_frame, per_channel : ndarray, shapes (5,) and (28,)
+        Share of |gradient x input| on each frame of the student and on each EEG channel of the largest network, after
+        the change; ``per_channel`` is None where nobody reads EEG.
+    label : int
+    truth : float
+        The true P(high), NaN on real data.
+    """
+
+    frames: np.ndarray
+    mask: np.ndarray
+    times: np.ndarray
+    before: dict[str, float]
+    after: dict[str, float]
+    per_frame: np.ndarray
+    per_channel: np.ndarray | None
+    label: int
+    truth: float
+
+
+class WhatIf:
+    """Networks of one fold and some of its test windows. This is looking: nothing is chosen by it.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its fold's scaling is applied to whatever is changed.
+    networks : mapping of str to Module
+        By role, largest first, in evaluation mode; the last is the student.
+    rows : ndarray of int
+        Numbers of the windows; a ValueError where one belongs to the training or the validation part.
+
+    Examples
+    --------
+    >>> networks = {name: experiment.run(name).model() for name in ("fusion_rebalanced", "cdgkd")}
+    >>> answers = WhatIf(experiment, networks, experiment.split.parts()["test_trial"][:20])
+    >>> answers.look(0, part="lower", noise=10).after
+    """
+
+    def __init__(self, experiment, networks: Mapping[str, nn.Module], rows: np.ndarray):
+        parts = experiment.split.parts()
+        if len(np.intersect1d(rows, np.concatenate([parts["train"], parts["val"]]))):
+            raise ValueError("rows: expected test windows only; some were trained or selected on")
+        self.networks, self.rows, self.repeat = networks, np.asarray(rows), experiment.study.repeat
+        self.params, self.windows = experiment.study.params, experiment.study.windows
+        self.extract = open_extractor(self.params.extractor)
+        self.normaliser = Normaliser.fit(self.windows, parts["train"])
+        self.labels = experiment.study.labels(experiment.target)[self.rows]
+        truth = self.windows.posterior(experiment.target)
+        self.truth = np.full(len(self.rows), np.nan) if truth is None else truth[self.rows]
+        self.pictures = lru_cache(maxsize=KEPT)(self._pictures)
+
+    def _pictures(self, position: int, delay: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Frames and mask of one window; `delay` in ms shows what was seen so much earlier."""
+        row, index = int(self.rows[position]), self.windows.index
+        size = self.extract.size if self.params.crop == "centre" else FACE_SOURCE
+        size = max(TWIN_PICTURE, self.extract.size) if self.params.is_twin else size
+
+        def at(window: float) -> tuple[np.ndarray, np.ndarray]:
+            # Frames are looked up by the number of their window, which need not be whole.
+            moved = replace(self.windows, index=index.assign(window=window))
+            frames, mask, _ = trial_frames(self.params, moved, [row], size, self.repeat)
+            return frames[0], mask[0].copy()
+
+        start = float(index["window"].iloc[row]) - delay / 1000 / WINDOW_SECONDS
+        frames, mask = at(start)
+        early = start * WINDOW_SECONDS + FRAME_OFFSETS < 0
+        if (
+            delay and early.any()
+        ):  # a late camera has nothing older than its first picture, and loses none by being late
+            first, there = at(-FRAME_OFFSETS[0] / WINDOW_SECONDS)
+            frames[early], mask[early] = first[0], there[0]
+        return frames, mask
+
+    def brain(self, positions: np.ndarray, change: Change = NOTHING) -> dict[str, Tensor]:
+        """What the networks take of the EEG, scaled as in training: ``eeg`` (n, 4, 28, 28), ``signal`` (n, 28, 512)."""
+        rows = self.rows[positions]
+        eeg = self.windows.eeg_at(rows)
+        if change.spoils_eeg:
+            eeg = np.concatenate([change.eeg(one[None], int(row)) for one, row in zip(eeg, rows, strict=True)])
+        scaled = eeg / self.normaliser.eeg_scales(self.windows.index["subject"].to_numpy()[rows])[:, :, None]
+        return {"eeg": band_covariances(scaled), "signal": torch.from_numpy(scaled.astype(np.float32))}
+
+    def video(self, frames: np.ndarray, mask: np.ndarray) -> dict[str, Tensor]:
+        """What the networks take of the pictures, scaled as in training: ``video`` (n, 5, 768), ``frame_mask`` (n, 5).
+
+        `frames` have shape (n_windows, 5, size, size, 3), uint8, `mask` (n_windows, 5).
+        """
+        crop = "centre" if self.params.is_twin else self.params.crop
+        described = [
+            describe_frames(window, shown, self.extract, crop) for window, shown in zip(frames, mask, strict=True)
+        ]
+        features, shown = (np.stack(column) for column in zip(*described, strict=True))
+        z = np.clip((features - self.normaliser.video_mean) / self.normaliser.video_scale, -VIDEO_CLIP, VIDEO_CLIP)
+        z = np.where(shown[..., None], z, 0).astype(np.float32)
+        return {"video": torch.from_numpy(z), "frame_mask": torch.from_numpy(shown)}
+
+    @torch.no_grad()
+    def answers(self, tensors: Mapping[str, Tensor], roles: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        """P(high) of the networks asked for (default: all), shape (n_windows,)."""
+        models = {role: self.networks[role] for role in roles or self.networks}
+        logits = {role: model(*(tensors[name] for name in model.inputs)).logits for role, model in models.items()}
+        return {role: torch.softmax(found, 1)[:, 1].numpy() for role, found in logits.items()}
+
+    def changed(self, positions: np.ndarray, change: Change) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
+        """Frames, mask and tensors of some windows after a change; every window has draws of its own."""
+        drawn = [self.pictures(int(position), change.delay) for position in positions]
+        frames = change.pictures(np.stack([frames for frames, _ in drawn]))
+        masks = [change.mask(mask[None], int(row)) for (_, mask), row in zip(drawn, self.rows[positions], strict=True)]
+        mask = np.concatenate(masks)
+        return frames, mask, self.video(frames, mask) | self.brain(positions, change)
+
+    def look(self, position: int, **change: float) -> WindowAnswers:
+        """Window number `position` of ``rows`` before and after a change, given as in :class:`.perturb.Change`."""
+        if not 0 <= position < len(self.rows):
+            raise ValueError(f"position: expected 0 to {len(self.rows) - 1}, got {position}")
+        here = np.array([position])
+        before = self.answers(self.changed(here, NOTHING)[2])
+        frames, mask, tensors = self.changed(here, Change(**change))
+        after = self.answers(tensors)
+        largest, *_, student = self.networks.values() if len(self.networks) > 1 else 2 * list(self.networks.values())
+        per_channel = channel_saliency(gradient_times_input(largest, tensors))
+        return WindowAnswers(
+            frames=frames[0],
+            mask=mask[0],
+            times=np.asarray(FRAME_OFFSETS),
+            before={role: float(p[0]) for role, p in before.items()},
+            after={role: float(p[0]) for role, p in after.items()},
+            per_frame=_shares(frame_saliency(gradient_times_input(student, tensors))[0]),
+            per_channel=None if per_channel is None else _shares(per_channel[0]),
+            label=int(self.labels[position]),
+            truth=float(self.truth[position]),
+        )
+
+    def face_map(self, position: int) -> np.ndarray:
+        """Change of the student's P(high) by covering each box of the face in all frames, shape (7, 7).
+
+        Answer as it is minus answer with the box covered: positive where the picture speaks for "high".
+        """
+        frames, mask = self.pictures(int(position))
+        role = list(self.networks)[-1]
+        copies = covered_copies(frames)
+        p = self.answers(self.video(copies, np.repeat(mask[None], len(copies), axis=0)), [role])[role]
+        return (p[-1] - p[:-1]).reshape(N_BOXES, N_BOXES)
+
+    def sweep(self, sweeps: Mapping[str, tuple[str, str, Mapping[float, Change]]] = SWEEPS) -> pd.DataFrame:
+        """All windows, answered under growing changes.
+
+        Returns
+        -------
+        DataFrame
+            One row per change, strength and network that reads the changed modality: ``change, unit, strength,
+            role``, ``accuracy`` (share), ``same`` (share of windows answered as without the change) and
+            ``moved`` (mean change of P(high), absolute).
+        """
+        everyone, rows = np.arange(len(self.rows)), []
+        untouched = self.changed(everyone, NOTHING)[2]
+        plain = self.answers(untouched)
+        for name, (unit, modality, changes) in sweeps.items():
+            for strength, change in changes.items():
+                # Pictures need not be described again where only the EEG is changed.
+                spoilt = (
+                    untouched | self.brain(everyone, change) if modality == "eeg" else self.changed(everyone, change)[2]
+                )
+                for role, p in self.answers(spoilt).items():
+                    if modality == "eeg" and not {"eeg", "signal"} & set(self.networks[role].inputs):
+                        continue
+                    high, moved = p > 0.5, np.abs(p - plain[role]).mean()
+                    scores = {"accuracy": np.mean(high == self.labels), "same": np.mean(high == (plain[role] > 0.5))}
+                    about = {"change": name, "unit": unit, "strength": float(strength), "role": role}
+                    rows.append(about | scores | {"moved": moved})
+        return pd.DataFrame(rows)
+
+
+def gradient_times_input(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gradient of the decision value at each floating input, times the input; `model` in evaluation mode.
+
+    For a linear model without bias these add up to the decision value; for others they are a first-order guess.
+    """
+    given = {name: tensors[name].detach().clone() for name in model.inputs}
+    wanted = {name: tensor.requires_grad_() for name, tensor in given.items() if tensor.is_floating_point()}
+    logits = model(*given.values()).logits
+    # Windows do not meet in evaluation mode, so one backward pass of the sum serves all of them.
+    gradients = torch.autograd.grad((logits[:, 1] - logits[:, 0]).sum(), list(wanted.values()))
+    return {name: (g * x).detach() for g, (name, x) in zip(gradients, wanted.items(), strict=True)}
+
+
+def frame_saliency(products: Mapping[str, Tensor]) -> np.ndarray:
+    """How much hangs on each frame: sum of |gradient x input| over its features, shape (n_windows, 5)."""
+    return products["video"].abs().sum(-1).numpy()
+
+
+def channel_saliency(products: Mapping[str, Tensor]) -> np.ndarray | None:
+    """How much hangs on each EEG channel, shape (n_windows, 28); None for a model without EEG.
+
+    On band covariances a pair of channels counts for both, a half each; on the signal itself times add up.
+    """
+    if "eeg" in products:
+        size = products["eeg"].abs().sum(1)
+        return ((size.sum(1) + size.sum(2)) / 2).numpy()
+    return products["signal"].abs().sum(-1).numpy() if "signal" in products else None
+
+
+def covered_copies(frames: np.ndarray, n_boxes: int = N_BOXES) -> np.ndarray:
+    """Copies of one window's frames, one box covered in each, row by row; the last copy is as it is."""
+    edges = np.rint(np.linspace(0, frames.shape[1], n_boxes + 1)).astype(int)
+    copies = np.repeat(frames[None], n_boxes**2 + 1, axis=0)
+    for number in range(n_boxes**2):
+        row, column = divmod(number, n_boxes)
+        copies[number, :, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = GREY
+    return copies
+
+
+def _shares(values: np.ndarray) -> np.ndarray:
+    total = values.sum()
+    return values / total if total > 0 else np.zeros_like(values)
