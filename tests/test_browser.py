@@ -24,7 +24,7 @@ from PIL import Image
 
 from cdgkd_utils.config import home
 from cdgkd_utils.notebooks import cleaned, collection
-from cdgkd_utils.teaching.book import make_book
+from cdgkd_utils.teaching.site import make_site
 
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -e .[browser]")
@@ -300,7 +300,8 @@ def test_every_panel_of_a_notebook_follows_its_controls(path, lab, page):
 def test_the_site_reads_on_a_phone_and_on_a_screen_without_a_network(page, tmp_path):
     pytest.importorskip("latex2mathml", reason="latex2mathml is not installed: pip install -e .[book]")
     formulas = 0
-    for path in make_book(NOTEBOOKS, tmp_path / "site"):
+    make_site(NOTEBOOKS, tmp_path / "site")
+    for path in sorted((tmp_path / "site").glob("*.html")):
         for width in (390, 1280):
             page.set_viewport_size({"width": width, "height": 844})
             page.goto(path.as_uri())
