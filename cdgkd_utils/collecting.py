@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .experiments.grid import cell_folders
-from .experiments.plan import Cell, Plan, stored_names
-from .experiments.records import RunError, check_run
+from .experiments.grid import Cell, Plan, collect
+from .experiments.runs import RunError, read_run
 from .results.claims import claims_table, compare_claims, telling_metric
 from .results.collect import Design, collect_design, expected_points
 from .results.guides import GUIDES, guide_quality, mean_quality
@@ -31,19 +30,8 @@ def collect_plan(plan: Plan, *, partial: bool = False) -> list[Design]:
     RunError
         Runs are missing, or a stored one is damaged.
     """
-    stored = stored_names()
-    whole = [cell for cell in plan.cells if stored.issuperset(cell.runs)]
-    if len(whole) < len(plan.cells) and not partial:
-        hole = next(cell for cell in plan.cells if not stored.issuperset(cell.runs))
-        raise RunError(
-            f"{len(whole)} of {len(plan.cells)} cells are done; the first hole is {hole.recipe} on "
-            f"{hole.params.dataset}, {hole.target}, repetition {hole.repeat}, fold {hole.fold}: "
-            "'grid run' fills them, --partial accepts them"
-        )
-    if not whole:
-        raise RunError("not one cell is done: 'grid run' makes the runs")
     by_dataset: dict[str, list[tuple[Cell, Path]]] = {}
-    for cell, path in cell_folders(plan, whole):
+    for cell, path in collect(plan, partial=partial):
         by_dataset.setdefault(cell.params.dataset, []).append((cell, path))
     designs = []
     for dataset, found in by_dataset.items():
@@ -83,11 +71,11 @@ def collect_worlds(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
         )
     scores, reports = [], []
     for run in plan.runs.values():
-        check_run(run.folder, run.key)
+        read_run(run.folder, run.key)
         place = {"world": run.params.world, "target": run.target, "seed": run.params.seed}
         if run.recipe.kind == "report":
             reports.append(place | json.loads((run.folder / "result.json").read_text())["report"])
-        elif run.stage != "assistants":
+        elif not str(run.recipe.model).startswith("ta"):
             points = expected_points(run.folder)
             scores += [
                 place | {"protocol": part, "method": run.recipe.name, "points": value} for part, value in points.items()
@@ -119,10 +107,10 @@ def collect_guides(plan: Plan) -> pd.DataFrame:
     RunError
         A guide is damaged.
     """
-    stored, rows = stored_names(), []
+    missing, rows = {run.name for run in plan.missing()}, []
     for run in plan.runs.values():
-        if run.recipe.name in GUIDES and run.name in stored:
-            check_run(run.folder, run.key)
+        if run.recipe.name in GUIDES and run.name not in missing:
+            read_run(run.folder, run.key)
             about = {"dataset": run.params.layout, "target": run.target, "seed": run.params.seed, "fold": run.fold}
             for part in _parts(run.folder):
                 quality = guide_quality({run.recipe.name: run.folder}, part).reset_index()

@@ -246,13 +246,6 @@ def world_name(shared: float, eeg: float, video: float, gain: float = EEG_GAIN) 
     return "/".join(f"{round(number, 6):g}" for number in (shared, eeg, video, gain))
 
 
-def n_cores() -> int:
-    """Cores that this process may use: affinity and a container's quota (``cpu.max``) count."""
-    from joblib import cpu_count
-
-    return cpu_count()
-
-
 def home() -> Path:
     """Folder of everything computed: ``CDGKD_HOME``, or ``build/`` beside the nearest ``pyproject.toml``."""
     if os.environ.get("CDGKD_HOME"):

@@ -16,8 +16,8 @@ from matplotlib import pyplot as plt
 from . import publish_beyond
 from .collecting import collect_guides, collect_plan, summaries
 from .config import home
-from .experiments.configs import read_config
-from .experiments.plan import Plan, plan_config
+from .experiments.grid import Plan, read_config
+from .experiments.grid import plan as plan_config
 from .results.collect import Design
 from .results.markdown import claims_as_markdown, guides_as_markdown, table_as_markdown
 from .results.paper import DATASET_NAMES
@@ -63,7 +63,7 @@ def publish(config: Path, repository: Path, *, partial: bool = False) -> list[Pa
     readme = repository / "README.md"
     text = readme.read_text(encoding="utf-8")
     grid = read_config(config)
-    several = len(grid.worlds) > 1
+    several = len(grid.world) > 1
     _parts(text, *(publish_beyond.MARKS if several else MARKS))
     plan = plan_config(grid)
     if several:

@@ -9,9 +9,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from .collecting import collect_worlds
-from .experiments.configs import GridConfig
-from .experiments.plan import Plan
-from .experiments.records import RunError
+from .experiments.grid import GridConfig, Plan
+from .experiments.runs import RunError
 from .results.beyond import (
     CHOSEN,
     HARM,
@@ -127,7 +126,7 @@ def make_beyond(config: GridConfig, plan: Plan, record: dict[str, object], folde
         The configuration can judge no hypothesis; or as in :func:`beyond_tables`. Nothing is written then.
     """
     methods = {run.recipe.name for run in plan.runs.values()} | {CHOSEN}
-    able = [h for h in HYPOTHESES if set(h.worlds) <= set(config.worlds) and {h.first, h.second} <= methods]
+    able = [h for h in HYPOTHESES if set(h.worlds) <= set(config.world) and {h.first, h.second} <= methods]
     if not able:
         raise RunError(
             f"{config.name}: only hypotheses of configs/beyond.md are published, and it has the worlds and methods of "

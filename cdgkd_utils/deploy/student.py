@@ -21,8 +21,7 @@ from ..data.extractors import extractor as open_extractor
 from ..data.files.new_folder import new_folder
 from ..data.normalise import VIDEO_CLIP, Normaliser
 from ..experiments.derived import calibrated_temperature
-from ..experiments.records import run_key
-from ..experiments.runs import Experiment, RunRecord
+from ..experiments.runs import Experiment, RunRecord, run_key
 from ..experiments.study import Study
 from ..models.registry import build_model
 from .card import card_scores, model_card

@@ -2,111 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from sklearn.model_selection import StratifiedGroupKFold
 from torch.nn import functional as F
 
-from ..data.splits.split import deal_trials, trial_ids
 from ..data.twin.plan import eeg_posterior
 from ..methods.guide_report import guide_report
 from ..methods.late_fusion import late_fusion
 from ..methods.svm import fit_svm
 from ..methods.video_prediction import mean_face
 from .losses import Guide
-from .naming import find_recipe
-from .recipes import N_PARTS, Recipe
-
-if TYPE_CHECKING:
-    from .runs import Experiment
+from .recipes import Recipe, find_recipe
+from .study import FoldData, part_rows
 
 SHUFFLE = 1 << 16  # keeps its random numbers apart from those of the networks
+Guides = dict[str, Guide]
 
 
-def derive(recipe: Recipe, guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
-    """Logits of all windows for a recipe that is not a network.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    guides : dict of str to Guide
-        Finished runs it is made from.
-    experiment : Experiment
-
-    Returns
-    -------
-    logits : ndarray, shape (n_windows, 2), float32
-    result : dict
-        What was chosen on the way.
-    """
-    logits, result = {
-        "svm": _svm,
-        "late_fusion": _late_fusion,
-        "bagged": _bagged,
-        "oof": _out_of_fold,
-        "oracle": _oracle,
-        "oracle_eeg": _oracle_eeg,
-        "shuffled": _shuffled,
-        "report": _report,
-    }[recipe.kind](guides, experiment)
+def derive(recipe: Recipe, guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
+    """Logits of all windows, float32, for a recipe that is not a network, and what was chosen on the way."""
+    if recipe.kind not in KINDS:
+        raise ValueError(f"recipe {recipe.name}: unknown kind {recipe.kind!r}; known: network, {', '.join(KINDS)}")
+    logits, result = KINDS[recipe.kind](guides, data)
     return np.ascontiguousarray(logits, dtype=np.float32), result
 
 
-def part_rows(experiment: Experiment, part: int, apart: str = "trial") -> np.ndarray:
-    """Training rows that the cross-fitted network `part` does not see.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    part : int
-        0 .. 4.
-    apart : {"trial", "subject"}
-        Whole trials of every subject, both labels alike: otherwise a subject's base rate would leak with the wrong
-        sign (guides.md, section 1). Or whole subjects.
-    """
-    study, train = experiment.study, experiment.inputs.train.numpy()
-    index, labels = study.windows.index, study.labels(experiment.target)
-    subjects = index["subject"].to_numpy()
-    if apart == "subject":
-        dealer = StratifiedGroupKFold(N_PARTS, shuffle=True, random_state=study.seed)
-        return train[list(dealer.split(train, labels[train], subjects[train]))[part][1]]
-    _, held_out = deal_trials(train, trial_ids(index), subjects, labels, N_PARTS, part, study.seed)
-    return held_out
+def _svm(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
+    wavelets, train = data.inputs.view("wavelets").numpy(), data.inputs.train.numpy()
+    return fit_svm(wavelets, data.labels, data.trials, train, seed=data.seed), {}
 
 
-def _svm(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
-    inputs, groups = experiment.inputs, trial_ids(experiment.study.windows.index)
-    log_p = fit_svm(
-        inputs.view("wavelets").numpy(), inputs.labels.numpy(), groups, inputs.train.numpy(), seed=experiment.study.seed
-    )
-    return log_p, {}
-
-
-def _late_fusion(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
-    face, eeg = (guide.record.logits for guide in guides.values())
-    inputs = experiment.inputs
-    share, log_p = late_fusion(face, eeg, inputs.labels.numpy(), inputs.val.numpy())
+def _late_fusion(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
+    face, eeg = (guide.answers for guide in guides.values())
+    share, log_p = late_fusion(face, eeg, data.labels, data.inputs.val.numpy())
     return log_p, {"video_share": float(share)}
 
 
-def _bagged(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
-    return np.mean([guide.record.logits for guide in guides.values()], axis=0), {}
+def _bagged(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
+    return np.mean([guide.answers for guide in guides.values()], axis=0), {}
 
 
-def _out_of_fold(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
+def _out_of_fold(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
     """On training rows the one network that did not see the trial; elsewhere the mean. One temperature for all."""
-    stacked = np.stack([guide.record.logits for guide in guides.values()])
+    stacked = np.stack([guide.answers for guide in guides.values()])
     logits = stacked.mean(axis=0)
     (apart,) = {find_recipe(name).apart for name in guides}
     for part in range(len(stacked)):
-        rows = part_rows(experiment, part, apart)
+        rows = part_rows(data, part, apart)
         logits[rows] = stacked[part][rows]
-    train = experiment.inputs.train
-    temperature = calibrated_temperature(logits[train.numpy()], experiment.inputs.labels[train].numpy())
+    train = data.inputs.train.numpy()
+    temperature = calibrated_temperature(logits[train], data.labels[train])
     return logits / temperature, {"temperature": temperature}
 
 
@@ -121,21 +70,18 @@ def calibrated_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def _oracle(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
-    posterior = experiment.study.windows.posterior(experiment.target)
+def _oracle(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
+    posterior = data.windows.posterior(data.target)
     if posterior is None:
         raise ValueError("recipe oracle: the true posterior is known on the twin only; leave out what it guides")
     return _as_logits(posterior), {}
 
 
-def _oracle_eeg(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
-    windows = experiment.study.windows
-    if windows.truth is None or "world" not in windows.meta["settings"]:  # files of the twin do not tell their world
-        raise ValueError(
-            "recipe oracle_eeg: what the EEG sees, and in which world, is known on the generated twin only; leave out "
-            "what it guides"
-        )
-    return _as_logits(eeg_posterior(windows, experiment.target)), {}
+def _oracle_eeg(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
+    """What a perfect reader of the EEG would say; files of the twin do not tell their world."""
+    if data.windows.truth is None or "world" not in data.windows.meta["settings"]:
+        raise ValueError("recipe oracle_eeg: what the EEG sees is known on the generated twin only; leave it out")
+    return _as_logits(eeg_posterior(data.windows, data.target)), {}
 
 
 def _as_logits(p: np.ndarray) -> np.ndarray:
@@ -143,28 +89,38 @@ def _as_logits(p: np.ndarray) -> np.ndarray:
     return np.stack([np.log(1 - p), np.log(p)], axis=1)
 
 
-def _shuffled(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
+def _shuffled(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
     """On training rows what the guide says of trials of the same label dealt anew, rarely the same; elsewhere as is."""
     (guide,) = guides.values()
-    study, train = experiment.study, experiment.inputs.train.numpy()
-    rng = np.random.default_rng([study.seed, experiment.fold, SHUFFLE])
-    logits, trials = guide.record.logits.copy(), trial_ids(study.windows.index)
-    for label in (0, 1):
-        rows = train[study.labels(experiment.target)[train] == label]
-        order = rng.permutation(np.unique(trials[rows]))
+    train = data.inputs.train.numpy()
+    rng = np.random.default_rng([data.seed, data.fold, SHUFFLE])
+    logits = guide.answers.copy()
+    for label in np.unique(data.labels[train]):
+        rows = train[data.labels[train] == label]
+        order = rng.permutation(np.unique(data.trials[rows]))
         # Windows keep their place in the trial where trials are of one length.
-        given = np.concatenate([rows[trials[rows] == trial] for trial in order])
-        logits[rows] = guide.record.logits[given]
+        logits[rows] = guide.answers[np.concatenate([rows[data.trials[rows] == trial] for trial in order])]
     return logits, {}
 
 
-def _report(guides: dict[str, Guide], experiment: Experiment) -> tuple[np.ndarray, dict]:
+def _report(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
     """The check on a guide, from training rows alone, as a user has it before distilling."""
     (guide,) = guides.values()
-    study, inputs, rows = experiment.study, experiment.inputs, experiment.inputs.train
-    answers = torch.from_numpy(guide.record.logits[rows.numpy()]).double().softmax(dim=1)[:, 1].numpy()
-    faces = mean_face(inputs.video[rows].numpy(), inputs.frame_mask[rows].numpy())
-    index = study.windows.index.iloc[rows.numpy()]
-    labels, people = inputs.labels[rows].numpy(), index["subject"].to_numpy()
-    report = guide_report(answers, labels, faces, trial_ids(index), seed=study.seed, subjects=people)
-    return guide.record.logits, {"report": asdict(report)}
+    rows = data.inputs.train.numpy()
+    answers = torch.from_numpy(guide.answers[rows]).double().softmax(dim=1)[:, 1].numpy()
+    faces = mean_face(data.inputs.video[rows].numpy(), data.inputs.frame_mask[rows].numpy())
+    people = data.index["subject"].to_numpy()[rows]
+    report = guide_report(answers, data.labels[rows], faces, data.trials[rows], seed=data.seed, subjects=people)
+    return guide.answers, {"report": asdict(report)}
+
+
+KINDS: dict[str, Callable[[Guides, FoldData], tuple[np.ndarray, dict]]] = {
+    "svm": _svm,
+    "late_fusion": _late_fusion,
+    "bagged": _bagged,
+    "oof": _out_of_fold,
+    "oracle": _oracle,
+    "oracle_eeg": _oracle_eeg,
+    "shuffled": _shuffled,
+    "report": _report,
+}

@@ -1,36 +1,42 @@
-"""Every network of the two tables, declared: its model, its loss and its guides."""
+"""Every network of the two tables, declared as data (model, loss, guides), and the one look-up by name."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+import ast
+import inspect
+import linecache
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 
-KINDS = ("network", "svm", "late_fusion", "bagged", "oof", "oracle", "oracle_eeg", "shuffled", "report")
+import pandas as pd
+
 N_PARTS = 5  # training parts of the cross-fitted guides
-
-
-_LATER = {"apart": "trial", "rated": 0}
+PRESENTED = ("table", "row")  # where a result is shown is no part of what it is
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run of an experiment.
+    """One run of an experiment; also one of your own (``docs/method.md``, "Add a method").
 
     Attributes
     ----------
     name : str
         Key in ``RECIPES``.
-    model : str
-        Key of the family's models; "" for kinds that train no network.
+    model : str or callable
+        Name of a network of the family, "" for kinds that train none; or your own: a callable without arguments that
+        returns a module with ``inputs`` (names such as ``"video"``) whose output is a ``ModelOutput``.
     table : int
         Table of the poster it stands in; 0 for assistants, components and guides, which stand in none.
-    loss : str
-        Key of ``losses.LOSSES``.
+    loss : str or callable
+        Key of ``losses.LOSSES``; or your own: called as ``loss(given, **options)`` with a :class:`~.losses.Given`, it
+        returns a loss of the protocol of ``methods.loss``, or a function of output, labels and rows.
     options : dict
         Of the loss or of the kind.
     guides : tuple of str
         Names of the recipes that teach it or that it is made from, largest first.
     kind : str
-        Of ``KINDS``: ``network`` is trained by gradient; for the others see :mod:`.derived`.
+        ``network`` is trained by gradient; for the others see :mod:`.derived`.
     row : str
         Its row in the table when that has another name.
     deployed : str
@@ -47,12 +53,14 @@ class Recipe:
         Training settings that differ from those of its table.
     grid : tuple of dict
         Other options that tuning may try, after `options` itself, as far as the profile's budget reaches.
+    source : dict of str to str
+        Text of a model and a loss of your own, read here; it stands for them in the key.
     """
 
     name: str
-    model: str = ""
+    model: str | Callable = ""
     table: int = 0
-    loss: str = "ce"
+    loss: str | Callable = "ce"
     options: dict = field(default_factory=dict)
     guides: tuple[str, ...] = ()
     kind: str = "network"
@@ -64,14 +72,49 @@ class Recipe:
     grid: tuple[dict, ...] = ()
     apart: str = "trial"
     rated: int = 0
+    source: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        own = {name: getattr(self, name) for name in ("model", "loss") if callable(getattr(self, name))}
+        if own and not self.source:
+            source = {name: source_of(thing, f"recipe {self.name}: {name}") for name, thing in own.items()}
+            object.__setattr__(self, "source", source)
 
     def as_dict(self) -> dict:
-        """All fields; those of _LATER only where they say something, which keeps the keys of older runs."""
-        return {name: value for name, value in asdict(self).items() if value != _LATER.get(name, ...)}
+        """What decides the result, in plain values: fields that say something, those that only present left out."""
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in PRESENTED}
+        said = {name: getattr(value, "__name__", value) for name, value in said.items() if value or value == 0}
+        return {name: value for name, value in said.items() if value != _DEFAULTS.get(name)}
 
     def but(self, **options) -> Recipe:
         """The same recipe with some options changed."""
         return replace(self, options=self.options | options)
+
+
+_DEFAULTS = {"part": -1, "apart": "trial", "rated": 0, "selection": "best_val"}
+
+
+def source_of(thing: Callable, what: str) -> str:
+    """Text of a function or class, from its file or its notebook cell.
+
+    Raises
+    ------
+    ValueError
+        It cannot be had (a built-in, a partial, a class made by ``exec``): without it a changed method could not be
+        told from the old one.
+    """
+    try:
+        return textwrap.dedent(inspect.getsource(thing))
+    except (OSError, TypeError):  # a class of a notebook: inspect looks for the file of its module
+        codes = [f.__code__ for f in vars(thing).values() if inspect.isfunction(f)] if inspect.isclass(thing) else []
+        text = "".join(linecache.getlines(codes[0].co_filename)) if codes else ""
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and node.name == thing.__name__:
+                return textwrap.dedent(ast.get_source_segment(text, node))
+    raise ValueError(
+        f"{what}: the source of {thing!r} cannot be had, so a changed one could not be told from the old; define it by "
+        "'def' or 'class' in a notebook cell or a file"
+    )
 
 
 TEACHER = "fusion_rebalanced"
@@ -183,13 +226,116 @@ RECIPES = {
 }
 
 
-def table_recipes(table: int, *, with_truth: bool = True) -> list[str]:
-    """Names of the recipes that stand in a table, in its order.
+def register(recipe: Recipe) -> Recipe:
+    """Add a recipe of your own to the registry: by its name it then runs in grids and stands in the tables."""
+    if not recipe.name.isidentifier():
+        raise ValueError(f"recipe {recipe.name!r}: expected a name of letters, digits and '_'")
+    if recipe.name in RECIPES and not RECIPES[recipe.name].source:
+        raise ValueError(f"recipe {recipe.name!r}: there is one of this name; choose another")
+    RECIPES[recipe.name] = recipe
+    return recipe
 
-    Parameters
-    ----------
-    table : {1, 2}
-    with_truth : bool
-        Whether the true posterior is known; without it nothing that listens to the oracle can run.
-    """
+
+def table_recipes(table: int, *, with_truth: bool = True) -> list[str]:
+    """Names of the recipes that stand in a table, in its order; without the truth, those that need no oracle."""
     return [r.name for r in RECIPES.values() if r.table == table and (with_truth or "oracle" not in r.guides)]
+
+
+def place_of(name: str, result: dict) -> tuple[int, str]:
+    """Table and row where a stored run is shown: as declared here; a method of your own as its record says."""
+    try:
+        recipe = find_recipe(name)
+    except ValueError:
+        return result.get("table", 0), result.get("row", name)
+    return recipe.table, recipe.row or recipe.name
+
+
+# Short names of guides; any recipe may be one, too.
+GUIDES = {
+    "fused": TEACHER,
+    "eeg": "eeg",
+    "video": "video",
+    "shuffled": "eeg_shuffled",
+    "oracle": "oracle",
+    "oracle_eeg": "oracle_eeg",
+    "bagged": "bagged",
+    "oof": "oof",
+}
+_SHORT = {long: short for short, long in GUIDES.items()}
+INNER = ("fitnets", "nst", "emotionkd")  # losses that compare more than logits: their guide is a trained network
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a name: a key of ``RECIPES``, or ``method[@guide][+guide ...][#n]``.
+
+    ``kd@eeg``: the guide stands at the top of the method's chain in place of the fused teacher; ``cdgkd+eeg``: a
+    further guide of the student itself; ``kd@eeg#8``: 8 rated training trials per subject, for the guides too; the
+    student hears them on all training trials, so that ``kd@ce#8`` is self-training. ``kd@fused`` is ``kd`` itself.
+
+    Raises
+    ------
+    ValueError
+        The method or a guide is unknown, or they do not go together.
+    """
+
+    def wrong(reason: str) -> ValueError:
+        return ValueError(f"recipe {name!r}: {reason}")
+
+    def guide(short: str) -> str:
+        if short not in GUIDES and short not in RECIPES:
+            raise wrong(f"unknown guide {short!r}; known: {', '.join(GUIDES)}, or a method's name")
+        return GUIDES.get(short, short)
+
+    def under(one: str) -> str:
+        """A guide of the method when `top` takes the fused teacher's place; its assistants are taught anew."""
+        if one == TEACHER:
+            return top
+        return (
+            one if all(under(other) == other for other in find_recipe(one).guides) else f"{one}@{_SHORT.get(top, top)}"
+        )
+
+    if name in RECIPES:
+        return RECIPES[name]
+    rest, marked, few = name.partition("#")
+    if marked and (not few.isdecimal() or few.startswith("0")):
+        raise wrong("expected a number of rated trials per subject after '#', such as #8")
+    first, *more = rest.split("+")
+    method, replaced, top = first.partition("@")
+    if method not in RECIPES:
+        raise wrong(f"unknown method {method!r}; known: {', '.join(RECIPES)}")
+    if replaced and not top:
+        raise wrong(f"expected a guide after '@': {', '.join(GUIDES)}, or a method's name")
+    recipe, rated, more = RECIPES[method], int(few or 0), [guide(one) for one in more]
+    top = guide(top) if top else TEACHER
+    guides = tuple(under(one) for one in recipe.guides)
+    if replaced and top != TEACHER and guides == recipe.guides:
+        raise wrong(f"{method} does not learn from the fused teacher, so nothing can replace it")
+    if more and recipe.loss != "dense":
+        raise wrong("only methods that take several guides can be given another one")
+    guides += tuple(more)
+    if recipe.loss in INNER and any(find_recipe(one).kind != "network" for one in guides):
+        raise wrong(f"{method} compares inner layers, which guide {top!r} has not")
+    if rated and (recipe.kind != "network" or recipe.loss not in ("ce", "dense", "rebalanced")):
+        raise wrong(f"{method} cannot be trained with few labels")
+    if len(set(guides)) < len(guides):
+        raise wrong(f"a guide stands twice among {', '.join(guides)}")
+    if guides == recipe.guides and not rated:
+        return recipe
+    if rated:
+        guides = tuple(find_recipe(f"{one}#{rated}").name for one in guides)
+    at = "" if top == TEACHER else f"@{_SHORT.get(top, top)}"
+    canonical = method + at + "".join(f"+{_SHORT.get(one, one)}" for one in more) + (f"#{rated}" if rated else "")
+    return replace(recipe, name=canonical, row=canonical if recipe.table else "", guides=guides, rated=rated)
+
+
+def tuning_table(budget: int) -> pd.DataFrame:
+    """The settings that each row of the tables may choose from on validation, under a tuning budget."""
+    rows = {}
+    for recipe in (r for r in RECIPES.values() if r.table):
+        tried = [", ".join(f"{k} = {v}" for k, v in other.items()) for other in recipe.grid[: budget - 1]]
+        rows[f"table {recipe.table}: {recipe.row or recipe.name}"] = {
+            "declared": ", ".join(f"{k} = {v}" for k, v in recipe.options.items()) or "–",
+            "also tried": "; ".join(tried) or "–",
+            "settings": 1 + len(tried),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"budget {budget}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
+from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
 from ..config import Params
@@ -17,30 +18,74 @@ from ..data.load import load_windows, twin_settings, windows_key
 from ..data.normalise import Normaliser
 from ..data.splits.audit import audit, forbid_leaks
 from ..data.splits.protocols import Fold, protocol_folds
-from ..data.splits.split import Split, certify, make_split
+from ..data.splits.split import Split, certify, deal_trials, make_split, trial_ids
 from ..data.twin.plan import plan_subject
 from ..data.types import Windows
 from ..models.frontend import band_covariances
 from ..training import Inputs
+from .recipes import N_PARTS
+
+RATED = 1 << 17  # keeps the random numbers of the rated trials apart from those of the networks
 
 
-@dataclass
+@dataclass(frozen=True)
+class FoldData:
+    """One target and fold of a study: what losses and derived kinds are made from.
+
+    Attributes
+    ----------
+    seed, fold : int
+    target : str
+    windows : Windows
+    labels : ndarray, shape (n_windows,)
+    split : Fold
+    inputs : Inputs
+        On the CPU.
+    """
+
+    seed: int
+    fold: int
+    target: str
+    windows: Windows
+    labels: np.ndarray
+    split: Split | Fold
+    inputs: Inputs
+
+    @property
+    def index(self) -> pd.DataFrame:
+        return self.windows.index
+
+    @cached_property
+    def trials(self) -> np.ndarray:
+        return trial_ids(self.windows.index)
+
+
 class Study:
     """The windows of one repetition, with what does not depend on the split computed once.
 
-    Attributes
+    Parameters
     ----------
     params : Params
     repeat : int
         Repetition; ``seed`` is ``params.seed + repeat``.
-    known_key : str
+    windows : Windows, optional
+        Your own (``data.own.from_arrays``); default: those that the parameters name, loaded when first asked for.
+    data_key : str
         Key of the windows, where it is known already: the files need not be looked at again.
+
+    Raises
+    ------
+    ValueError
+        The given windows have no key, without which runs on other data could not be told apart.
     """
 
-    params: Params
-    repeat: int = 0
-    known_key: str = ""
-    _features: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    def __init__(self, params: Params, repeat: int = 0, *, windows: Windows | None = None, data_key: str = ""):
+        self.params, self.repeat, self._key = params, repeat, data_key
+        self._features: dict[str, Tensor] = {}
+        if windows is not None:
+            if not windows.meta.get("key"):
+                raise ValueError("windows: expected meta['key'], which tells runs on other data apart")
+            self.windows = windows
 
     @property
     def seed(self) -> int:
@@ -53,29 +98,22 @@ class Study:
     @property
     def data_key(self) -> str:
         """What stands for the windows in a run's key; known without preparing them."""
-        loaded = self.__dict__.get("windows")
-        if loaded is not None:
-            return loaded.meta["key"]
-        self.known_key = self.known_key or windows_key(self.params, self.repeat)
-        return self.known_key
+        if "windows" in self.__dict__:
+            return self.windows.meta["key"]
+        self._key = self._key or windows_key(self.params, self.repeat)
+        return self._key
 
     @cached_property
     def covariances(self) -> Tensor:
         """Band covariances of the EEG in µV², shape (n_windows, 4, 28, 28)."""
         return band_covariances(self.windows.eeg)
 
-    def features(self, name: str) -> Tensor:
-        """Hand-made EEG features of all windows, by their name in ``FEATURES``, computed when first asked for."""
-        if name not in self._features:
-            self._features[name] = torch.from_numpy(FEATURES[name](self.windows.eeg))
-        return self._features[name]
-
     def labels(self, target: str) -> np.ndarray:
         """Binary labels, shape (n_windows,)."""
         return self.windows.labels(target)
 
     def split(self, target: str, fold: int) -> Split | Fold:
-        """The fold's split under the protocol of the parameters, certified or audited.
+        """The fold's split under the protocol of the parameters, checked.
 
         Raises
         ------
@@ -87,14 +125,8 @@ class Study:
             split = make_split(index, labels, fold=fold, seed=self.seed)
             certify(split, index, labels)
             return split
-        folds = protocol_folds(
-            index,
-            labels,
-            params.protocol,
-            n_folds=params.scale.dealt_folds,
-            seed=self.seed,
-            allow_leak=params.allow_leak,
-        )
+        n_folds, allow_leak = params.scale.dealt_folds, params.allow_leak
+        folds = protocol_folds(index, labels, params.protocol, n_folds=n_folds, seed=self.seed, allow_leak=allow_leak)
         if not 0 <= fold < len(folds):
             raise ValueError(f"fold must be 0..{len(folds) - 1} under protocol {params.protocol}, got {fold}")
         if not folds[fold].leaky:
@@ -112,61 +144,72 @@ class Study:
             return sum(bool((plan.has_eeg & plan.has_video).any()) for plan in plans)
         return int(self.windows.index["subject"].nunique())
 
-    def inputs(self, target: str, fold: int) -> Inputs:
-        """Normalised tensors for one fold; the scales come from its training windows alone."""
-        split = self.split(target, fold)
-        normaliser = Normaliser.fit(self.windows, split.train)
+    def inputs(self, split: Split | Fold, target: str) -> Inputs:
+        """Normalised tensors for one fold; the scales come from its training windows alone.
+
+        Made when a model first asks for them: ``signal``, shape (n_windows, 28, 512), the EEG over its subject's
+        scale; ``wavelets`` (n_windows, 112), ``band_power`` (n_windows, 8, 112) and ``entropy`` (n_windows, 28, 5),
+        with mean 0 and standard deviation 1 over the training windows.
+        """
+        windows, train = self.windows, split.train
+        normaliser = Normaliser.fit(windows, train)
         # Scaling the channels scales their covariance by the products of the scales: the same as normalising first.
-        scale = torch.from_numpy(normaliser.eeg_scales(self.windows.index["subject"].to_numpy()))
-        eeg = self.covariances / (scale[:, None, :, None] * scale[:, None, None, :])
+        scale = torch.from_numpy(normaliser.eeg_scales(windows.index["subject"].to_numpy()))
+
+        def make_view(name: str) -> Tensor:
+            if name == "signal":
+                return torch.from_numpy(np.array(windows.eeg, dtype=np.float32)).div_(scale[:, :, None])
+            if name not in self._features:
+                self._features[name] = torch.from_numpy(FEATURES[name](windows.eeg))
+            # Per-subject scales, as every other network's EEG has them.
+            values = torch.from_numpy(rescaled(name, self._features[name].numpy(), scale.numpy()))
+            return (values - values[train].mean(dim=0)) / values[train].std(dim=0).clamp(min=1e-6)
+
         return Inputs(
-            eeg=eeg,
-            video=torch.from_numpy(normaliser.video(self.windows)),
-            frame_mask=torch.from_numpy(np.array(self.windows.frame_mask)),
+            eeg=self.covariances / (scale[:, None, :, None] * scale[:, None, None, :]),
+            video=torch.from_numpy(normaliser.video(windows)),
+            frame_mask=torch.from_numpy(np.array(windows.frame_mask)),
             labels=torch.from_numpy(self.labels(target)),
-            train=torch.from_numpy(split.train),
+            train=torch.from_numpy(train),
             val=torch.from_numpy(split.val),
-            views=Views(self, split.train, scale),
+            make_view=make_view,
         )
 
+    def fold_data(self, target: str, fold: int) -> FoldData:
+        """All of one target and fold."""
+        split, labels = self.split(target, fold), self.labels(target)
+        return FoldData(self.seed, fold, target, self.windows, labels, split, self.inputs(split, target))
 
-class Views(Mapping[str, Tensor]):
-    """Further inputs of one fold, made when a model first asks for them.
 
-    ``signal``, shape (n_windows, 28, 512): the EEG over its subject's scale. ``wavelets`` (n_windows, 112),
-    ``band_power`` (n_windows, 8, 112), ``entropy`` (n_windows, 28, 5): features with mean 0 and standard
-    deviation 1 over the training windows.
+def part_rows(data: FoldData, part: int, apart: str = "trial") -> np.ndarray:
+    """Training rows that the cross-fitted network `part` (0 .. 4) does not see.
 
-    Parameters
-    ----------
-    study : Study
-    train : ndarray of int
-    scale : Tensor, shape (n_windows, 28)
-        Of the EEG channels, in µV.
+    ``trial``: whole trials of every subject, both labels alike: otherwise a subject's base rate would leak with the
+    wrong sign. ``subject``: whole subjects.
     """
+    train, subjects = data.inputs.train.numpy(), data.index["subject"].to_numpy()
+    if apart == "subject":
+        dealer = StratifiedGroupKFold(N_PARTS, shuffle=True, random_state=data.seed)
+        return train[list(dealer.split(train, data.labels[train], subjects[train]))[part][1]]
+    return deal_trials(train, data.trials, subjects, data.labels, N_PARTS, part, data.seed)[1]
 
-    def __init__(self, study: Study, train: np.ndarray, scale: Tensor):
-        self._study, self._train, self._scale = study, train, scale
-        self._made: dict[str, Tensor] = {}
 
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._made:
-            self._made[name] = self._signal() if name == "signal" else self._standardised(name)
-        return self._made[name]
+def rated_rows(data: FoldData, n_rated: int) -> tuple[Tensor, Tensor]:
+    """Training and validation rows of the rated trials of each subject, drawn without a look at any label.
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(("signal", *FEATURES))
-
-    def __len__(self) -> int:
-        return 1 + len(FEATURES)
-
-    def _signal(self) -> Tensor:
-        eeg = torch.from_numpy(np.array(self._study.windows.eeg, dtype=np.float32))
-        return eeg.div_(self._scale[:, :, None])
-
-    def _standardised(self, name: str) -> Tensor:
-        # Per-subject scales, as every other network's EEG has them.
-        values = torch.from_numpy(rescaled(name, self._study.features(name).numpy(), self._scale.numpy()))
-        mean = values[self._train].mean(dim=0)
-        sd = values[self._train].std(dim=0)
-        return (values - mean) / sd.clamp(min=1e-6)
+    `n_rated` are training trials per subject; all, where there are no more; fewer are always among more. Validation
+    gets the same share, at least one trial of each subject: whoever has few ratings to train with has few to choose
+    the epoch with.
+    """
+    subjects, parts = data.index["subject"].to_numpy(), (data.inputs.train.numpy(), data.inputs.val.numpy())
+    kept: tuple[list, list] = ([], [])
+    for subject in np.unique(subjects[parts[0]]):
+        rng, share = np.random.default_rng([data.seed, data.fold, RATED, subject]), 1.0
+        for number, rows in enumerate(parts):
+            mine = rows[subjects[rows] == subject]
+            order = rng.permutation(np.unique(data.trials[mine]))
+            if number == 0:
+                share = min(1.0, n_rated / len(order))
+            kept[number].append(mine[np.isin(data.trials[mine], order[: max(1, round(share * len(order)))])])
+    train, val = (torch.from_numpy(np.sort(np.concatenate(rows))) for rows in kept)
+    return train, val

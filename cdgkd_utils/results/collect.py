@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.constants import TARGETS
+from ..experiments.recipes import place_of
 from .metrics import score, trial_codes
 from .paper import PROTOCOL_NAMES, in_order
 from .tables import RUN_COLUMNS
@@ -91,8 +92,8 @@ def score_run(folder: Path, *, repeat: int, profile: str, data: str, dataset: st
     ValueError
         A prediction is not finite or a part cannot be scored; names the run and the part.
     """
-    spec, outputs = _stored(folder)
-    about = _about(spec, repeat) | {"dataset": dataset, "profile": profile, "data": data}
+    spec, result, outputs = _stored(folder)
+    about = _about(spec, result, repeat) | {"dataset": dataset, "profile": profile, "data": data}
     probability, labels, posterior = high_probability(outputs["logits"]), outputs["labels"], outputs["posterior"]
     subject, trial = outputs["subject"], outputs["trial"]
     code = trial_codes(subject, trial)
@@ -117,7 +118,7 @@ def expected_points(folder: Path) -> dict[str, float]:
     folder : Path
         Of a finished run on the twin.
     """
-    _, outputs = _stored(folder)
+    _, _, outputs = _stored(folder)
     probability, labels, posterior = high_probability(outputs["logits"]), outputs["labels"], outputs["posterior"]
     return {
         protocol: 100 * score(labels[part], probability[part], posterior[part])["expected_accuracy"]
@@ -140,25 +141,25 @@ def subject_scores(runs: Iterable[tuple[int, Path]]) -> pd.DataFrame:
     """
     frames = []
     for repeat, folder in runs:
-        spec, outputs = _stored(folder)
+        spec, result, outputs = _stored(folder)
         right = (high_probability(outputs["logits"]) > 0.5) == outputs["labels"]
         for protocol, part in _test_parts(outputs):
             person, code, n_windows = np.unique(outputs["subject"][part], return_inverse=True, return_counts=True)
             scores = {"subject": person, "n_windows": n_windows, "accuracy": np.bincount(code, right[part]) / n_windows}
-            frames.append(pd.DataFrame(_about(spec, repeat) | {"protocol": protocol} | scores))
+            frames.append(pd.DataFrame(_about(spec, result, repeat) | {"protocol": protocol} | scores))
     columns = ["table", "target", "protocol", "method", "repeat", "fold", "subject", "n_windows", "accuracy"]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
-def _stored(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """Specification and outputs of a run."""
+def _stored(folder: Path) -> tuple[dict, dict, dict[str, np.ndarray]]:
+    """Specification, result and outputs of a run."""
     with np.load(folder / "outputs.npz") as outputs:
-        return json.loads((folder / "spec.json").read_text()), dict(outputs)
+        return *(json.loads((folder / f"{name}.json").read_text()) for name in ("spec", "result")), dict(outputs)
 
 
-def _about(spec: dict, repeat: int) -> dict:
-    recipe = spec["recipe"]
-    place = {"table": recipe["table"], "target": spec["target"], "method": recipe["row"] or recipe["name"]}
+def _about(spec: dict, result: dict, repeat: int) -> dict:
+    table, row = place_of(spec["recipe"]["name"], result)
+    place = {"table": table, "target": spec["target"], "method": row}
     return place | {"repeat": repeat, "fold": spec["fold"]}
 
 

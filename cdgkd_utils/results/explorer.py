@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import home
+from ..experiments.recipes import place_of
 from .collect import Design
 from .display import cell_text
 from .metrics import METRICS
@@ -86,12 +87,11 @@ def run_records(runs: Iterable[tuple[int, Path]], dataset: str) -> pd.DataFrame:
     """
     rows = []
     for repeat, folder in runs:
-        spec = json.loads((folder / "spec.json").read_text())
-        recipe = spec["recipe"]
-        if not recipe["table"]:
-            continue
-        place = (recipe["table"], spec["target"], recipe["row"] or recipe["name"], repeat, spec["fold"])
-        rows.append((dataset, *place, spec["seed"], folder.resolve().relative_to(home().resolve()).as_posix()))
+        spec, result = (json.loads((folder / f"{name}.json").read_text()) for name in ("spec", "result"))
+        table, row = place_of(spec["recipe"]["name"], result)
+        if table:
+            place = (table, spec["target"], row, repeat, spec["fold"])
+            rows.append((dataset, *place, spec["seed"], f"runs/{folder.name}"))
     return pd.DataFrame(rows, columns=RECORD_COLUMNS)
 
 
@@ -213,7 +213,9 @@ def run_summary(run: str) -> dict[str, object]:
     recipe = {name: value for name, value in spec["recipe"].items() if value not in ("", [], {}, -1)}
     environment = result.pop("environment", {})
     kept = {name: value for name, value in result.items() if name != "files"}
-    rest = {name: spec[name] for name in ("family", "protocol", "training", "guides", "data", "stages") if name in spec}
+    rest = {
+        name: spec[name] for name in ("family", "protocol", "training", "guides", "data", "version") if name in spec
+    }
     return {"recipe": recipe, "result": kept, **rest, "environment": environment}
 
 

@@ -1,18 +1,6 @@
-"""Training: settings, inputs, the one loop, and checkpoints from which an interrupted training goes on."""
+"""Training: settings, inputs, and the one loop, which an interrupted training can go on with."""
 
-from .checkpoint import CheckpointError, discard
 from .inputs import Inputs, evaluate, predict
-from .loop import FitResult, deterministic, fit
-from .settings import TrainSettings
+from .loop import FitResult, TrainSettings, deterministic, fit, training_device
 
-__all__ = [
-    "CheckpointError",
-    "FitResult",
-    "Inputs",
-    "TrainSettings",
-    "deterministic",
-    "discard",
-    "evaluate",
-    "fit",
-    "predict",
-]
+__all__ = ["FitResult", "Inputs", "TrainSettings", "deterministic", "evaluate", "fit", "predict", "training_device"]

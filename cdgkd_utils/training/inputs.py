@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,12 @@ from ..models.output import ModelOutput
 
 CHUNK = 4096  # windows per forward pass in prediction, where a model does not say
 GPU_FACTOR = 4  # a model's own chunk suits a processor's cache; a GPU needs more to be busy
+TENSORS = ("eeg", "video", "frame_mask", "labels", "train", "val")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Tensors of all windows, normalised for one split; a model takes those it names.
+    """Tensors of all windows, normalised for one split; a model takes those that its ``inputs`` name.
 
     Attributes
     ----------
@@ -28,8 +29,10 @@ class Inputs:
     labels : Tensor, shape (n_windows,), int64
     train, val : Tensor of int64
         Row numbers; the loop sees no test rows.
-    views : mapping of str to Tensor, shape (n_windows, ...)
-        Further inputs that a model may name (the reference family's ``signal``, features of the baselines).
+    views : dict of str to Tensor, shape (n_windows, ...)
+        Further inputs by name (the reference family's ``signal``, features of the baselines), as far as made.
+    make_view : callable, optional
+        Makes the others from their name, when a model first asks for them.
     """
 
     eeg: Tensor
@@ -38,11 +41,18 @@ class Inputs:
     labels: Tensor
     train: Tensor
     val: Tensor
-    views: Mapping[str, Tensor] = field(default_factory=dict)
+    views: dict[str, Tensor] = field(default_factory=dict)
+    make_view: Callable[[str], Tensor] | None = None
 
     def view(self, name: str) -> Tensor:
-        """One input of all windows, by the name that a model's ``inputs`` give it."""
-        return getattr(self, name) if name in ("eeg", "video", "frame_mask") else self.views[name]
+        """One input of all windows."""
+        if name in TENSORS[:3]:
+            return getattr(self, name)
+        if name not in self.views:
+            if self.make_view is None:
+                raise KeyError(f"input {name!r}: not there; known: {', '.join((*TENSORS[:3], *self.views))}")
+            self.views[name] = self.make_view(name).to(self.labels.device)
+        return self.views[name]
 
     @property
     def every_row(self) -> Tensor:
@@ -53,8 +63,8 @@ class Inputs:
         """The same on another device; these themselves where they are there already. Views follow when asked for."""
         if self.labels.device == device:
             return self
-        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "views"}
-        return replace(self, **tensors, views=_Moved(self.views, device))
+        tensors = {name: getattr(self, name).to(device) for name in TENSORS}
+        return replace(self, **tensors, views={}, make_view=self.view)
 
     def of(self, model: nn.Module, rows: Tensor) -> list[Tensor]:
         """The inputs that `model` names, for the given rows."""
@@ -62,28 +72,9 @@ class Inputs:
         return [self.view(name).index_select(0, rows) for name in model.inputs]
 
 
-class _Moved(Mapping[str, Tensor]):
-    """Views on another device, moved when first asked for."""
-
-    def __init__(self, views: Mapping[str, Tensor], device: torch.device):
-        self._views, self._device = views, device
-        self._moved: dict[str, Tensor] = {}
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._moved:
-            self._moved[name] = self._views[name].to(self._device)
-        return self._moved[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-
 @torch.no_grad()
 def predict(model: nn.Module, inputs: Inputs, rows: Tensor, chunk: int = 0, *, with_maps: bool = False) -> ModelOutput:
-    """Outputs in evaluation mode, without gradient; the model's mode is put back.
+    """Outputs in evaluation mode, without gradient, in the order of `rows`; the model's mode is put back.
 
     Parameters
     ----------
@@ -94,11 +85,6 @@ def predict(model: nn.Module, inputs: Inputs, rows: Tensor, chunk: int = 0, *, w
         Windows per forward pass; 0 asks the model (``model.chunk``), or takes 4096; four times as many on a GPU.
     with_maps : bool
         Keep the inner activations too; they are many times larger than the embeddings.
-
-    Returns
-    -------
-    ModelOutput
-        On the given rows, in their order.
     """
     was_training = model.training
     model.eval()

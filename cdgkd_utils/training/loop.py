@@ -4,22 +4,115 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..methods.loss import UNRATED, CrossEntropy
-from .checkpoint import CheckpointFile, Training, identity
+from ..models.output import ModelOutput
 from .inputs import Inputs, evaluate, predict
-from .precision import forward
-from .settings import TrainSettings
+
+CHOICES = {
+    "optimizer": ("sgd", "adam", "adamw"),
+    "selection": ("best_val", "last_epoch"),
+    "precision": ("float32", "bfloat16"),
+}
+CHECKPOINT_SECONDS = 60.0  # between two writes: what a kill can cost, besides the epoch it falls into
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a model is trained; the same for every row of a table.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+    learning_rate, momentum, weight_decay : float
+    optimizer : {"sgd", "adam", "adamw"}
+        The Adams ignore `momentum`. They rescale the EEG gradients, so that the strength of the rebalancing
+        has almost no effect with them. ``adam`` is the paper's: AMSGrad, eps 1e-7.
+    selection : {"best_val", "last_epoch"}
+        ``best_val`` restores the epoch of highest balanced accuracy on the validation part (ties: lower loss).
+    patience : int
+        Epochs without a better one after which training stops; 0 never stops early.
+    train_mode : bool
+        False trains in inference mode, without dropout and with frozen batch-norm statistics: what the released
+        code does to every distilled network.
+    precision : {"float32", "bfloat16"}
+        Of the layers in a training step; weights, gradients, predictions and the choice of the epoch are float32.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 0.003
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    optimizer: str = "sgd"
+    selection: str = "best_val"
+    patience: int = 0
+    train_mode: bool = True
+    precision: str = "float32"
+
+    def __post_init__(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(f"expected epochs >= 1 and batch_size >= 2, got {self.epochs}, {self.batch_size}")
+
+    def as_dict(self) -> dict:
+        """Plain values for a key."""
+        return asdict(self)
+
+
+def training_device() -> torch.device:
+    """The device that ``CDGKD_DEVICE`` names: ``cpu``, ``cuda``, ``cuda:1``; ``auto``, the default, is a GPU if any.
+
+    A GPU rounds otherwise than a CPU: runs made on the two agree in distribution, not in bits.
+
+    Raises
+    ------
+    ValueError
+        The variable names no device, or one that this machine or this build of torch does not have.
+    """
+    name = os.environ.get("CDGKD_DEVICE", "").strip().lower() or "auto"
+    n_gpus = torch.cuda.device_count()
+    if name == "auto":
+        return torch.device("cuda" if n_gpus else "cpu")
+    with contextlib.suppress(RuntimeError):
+        device = torch.device(name)
+        if device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < n_gpus):
+            return device
+    raise ValueError(
+        f"CDGKD_DEVICE: expected auto, cpu, cuda or cuda:NUMBER, got {name!r}; torch {torch.__version__} sees "
+        f"{n_gpus} GPUs here"
+    )
+
+
+@contextlib.contextmanager
+def deterministic(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout masks from `seed` and one thread, with the global state put back afterwards.
+
+    One thread because a sum over threads depends on their number, and because these networks are too small
+    to gain from a second. On a GPU, masks come from its own generator, which is treated alike.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass
@@ -51,23 +144,6 @@ class NotFiniteError(ValueError):
     """The loss of an epoch is not a finite number."""
 
 
-@contextlib.contextmanager
-def deterministic(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout masks from `seed` and one thread, with the global state put back afterwards.
-
-    One thread because a sum over threads depends on their number, and because these networks are too small
-    to gain from a second. On a GPU, masks come from its own generator, which is treated alike.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def fit(
     model: nn.Module,
     inputs: Inputs,
@@ -96,44 +172,37 @@ def fit(
     progress : str, optional
         Text of a progress bar; None shows none.
     checkpoint : Path, optional
-        File for this training alone, named after all that decides its result. It is written after epochs; where it
-        exists, the training goes on after the last one in it, on a CPU to the same bits as if it had never stopped.
-        Whoever stores the result removes it with :func:`~cdgkd_utils.training.checkpoint.discard`.
-
-    Returns
-    -------
-    FitResult
+        File of this training alone, named after all that decides its result. Where it exists, the training goes on
+        after the last epoch in it, on a CPU to the same bits as if it had never stopped; a file that cannot be read
+        counts as none. Whoever stores the result deletes it.
 
     Raises
     ------
+    ValueError
+        There are fewer than two training windows, or no validation windows.
     NotFiniteError
-        The loss is not finite and no earlier epoch can be chosen (in the first epoch, or when the last is to be kept);
-        the message names the epoch. Else the training ends there and says so.
-    CheckpointError
-        The checkpoint belongs to another training.
+        The loss is not finite and no earlier epoch can be chosen (in the first epoch, or when the last is to be kept).
+        Else the training ends there and says so.
     """
-    shuffler = torch.Generator().manual_seed(seed)
-    optimizer = _optimizer(loss.param_groups(model), settings)
-    training = Training(model, loss, optimizer, shuffler)
-    file = state = None
-    if checkpoint is not None:
-        file = CheckpointFile(checkpoint, identity(training, inputs, settings, seed, checkpoint.stem), training.device)
-        state = file.read()
+    if len(inputs.train) < 2 or not len(inputs.val):
+        raise ValueError(
+            f"training needs at least 2 windows and validation at least 1, got {len(inputs.train)} and "
+            f"{len(inputs.val)}; use more trials or another protocol"
+        )
+    training = _Training(model, inputs, loss, settings, seed)
     interrupted = diverged = False
-
     with deterministic(seed, inputs.labels.device):
-        if state is not None:
-            training.load_state_dict(state)
-        n_resumed = len(training.history)
-        bar = tqdm(total=settings.epochs, initial=n_resumed, desc=progress, disable=progress is None, leave=False)
-        with bar:
+        if checkpoint is not None:
+            training.resume(checkpoint)
+        n_resumed, written = len(training.history), time.monotonic()
+        hidden = {"disable": True} if progress is None else {}  # else TQDM_DISABLE decides
+        with tqdm(total=settings.epochs, initial=n_resumed, desc=progress, leave=False, **hidden) as bar:
             try:
-                while not _is_over(training, settings):
-                    epoch = len(training.history)
-                    row = _one_epoch(model, inputs, loss, settings, optimizer, shuffler, epoch)
-                    _keep(training, row, settings)
-                    if file is not None and file.due:
-                        file.write(training.state_dict())
+                while not training.is_over:
+                    training.one_epoch()
+                    if checkpoint is not None and time.monotonic() - written >= CHECKPOINT_SECONDS:
+                        training.write(checkpoint)
+                        written = time.monotonic()
                     if on_epoch is not None:
                         on_epoch(pd.DataFrame(training.history))
                     bar.update()
@@ -150,20 +219,109 @@ def fit(
     return FitResult(pd.DataFrame(training.history), training.best, interrupted, n_resumed, diverged)
 
 
-def _is_over(training: Training, settings: TrainSettings) -> bool:
-    n_epochs = len(training.history)
-    waited = n_epochs - 1 - training.best
-    impatient = settings.patience > 0 and settings.selection == "best_val" and waited >= settings.patience
-    return n_epochs >= settings.epochs or impatient
+class _Training:
+    """Everything that changes while a network is trained."""
+
+    def __init__(self, model: nn.Module, inputs: Inputs, loss: CrossEntropy, settings: TrainSettings, seed: int):
+        self.model, self.inputs, self.loss, self.settings = model, inputs, loss, settings
+        self.optimizer = _optimizer(loss.param_groups(model), settings)
+        self.shuffler = torch.Generator().manual_seed(seed)
+        self.history: list[dict] = []
+        self.best, self.best_score = -1, (-float("inf"), -float("inf"))
+        self.best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        n_epochs, patience = len(self.history), self.settings.patience
+        impatient = 0 < patience <= n_epochs - 1 - self.best and self.settings.selection == "best_val"
+        return n_epochs >= self.settings.epochs or impatient
+
+    def one_epoch(self) -> None:
+        """One pass over the training rows; adds its row to the log, and keeps its weights if they are to be chosen."""
+        start, epoch = time.perf_counter(), len(self.history)
+        model, inputs, loss = self.model, self.inputs, self.loss
+        row = {"epoch": epoch}
+        row |= loss.begin_epoch(epoch, lambda: (predict(model, inputs, inputs.train), inputs.labels[inputs.train]))
+        model.train(self.settings.train_mode)
+        order = inputs.train[torch.randperm(len(inputs.train), generator=self.shuffler).to(inputs.train.device)]
+        sums: dict[str, float] = {}
+        seen, right, total = 0, 0, 0.0
+        for rows in order.split(self.settings.batch_size):
+            if len(rows) < 2:  # batch normalisation has no variance on one window
+                continue
+            labels = inputs.labels[rows]
+            output = forward(model, inputs.of(model, rows), self.settings.precision)
+            value = loss(output, labels, rows)
+            self.optimizer.zero_grad(set_to_none=True)
+            value.total.backward()
+            loss.before_step(model, self.optimizer)
+            self.optimizer.step()
+            after = loss.after_step(model, inputs)
+            n = len(rows)
+            seen, total = seen + n, total + n * value.total.item()
+            right += int((output.logits.detach().argmax(1) == labels).sum())
+            for name, part in (value.parts | after).items():
+                sums[name] = sums.get(name, 0.0) + n * part
+        if not np.isfinite(total):
+            raise NotFiniteError(f"the loss is not finite in epoch {epoch}; lower learning_rate or look at the inputs")
+        unrated = int((inputs.labels[inputs.train] == UNRATED).sum())
+        row |= {"train_loss": total / seen, "train_accuracy": right / max(seen - unrated, 1)}
+        row |= {f"val_{name}": value for name, value in evaluate(model, inputs, inputs.val).items()}
+        row |= {name: value / seen for name, value in sums.items()}
+        self.history.append(row | {"seconds": time.perf_counter() - start})
+        score = (row["val_balanced_accuracy"], -row["val_loss"])
+        if score > self.best_score or self.settings.selection == "last_epoch":
+            self.best, self.best_score = epoch, score
+            self.best_weights = copy.deepcopy(model.state_dict())
+
+    def write(self, path: Path) -> None:
+        """Replace the checkpoint, whole or not at all; the training does not depend on it."""
+        on_gpu = self.inputs.labels.is_cuda
+        state = {name: getattr(self, name) for name in ("history", "best", "best_score", "best_weights")}
+        state |= {name: getattr(self, name).state_dict() for name in ("model", "loss", "optimizer")}
+        state |= {
+            "shuffler": self.shuffler.get_state(),
+            "dropout": torch.get_rng_state(),
+            "torch": str(torch.__version__),
+        }
+        state["gpu"] = torch.cuda.get_rng_state(self.inputs.labels.device) if on_gpu else None
+        temporary = path.with_name(f".{path.name}-{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, temporary)
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
+            warnings.warn(f"checkpoint {path.name} cannot be written ({error}); the training goes on", stacklevel=3)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint; one that is missing, unreadable or of another version of torch counts as none."""
+        try:
+            # Tensors and plain values: no code in the file is run.
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if state["torch"] != str(torch.__version__) or (state["gpu"] is None) == self.inputs.labels.is_cuda:
+                return
+        except Exception:
+            return
+        for name in ("model", "loss", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        for name in ("history", "best", "best_score", "best_weights"):
+            setattr(self, name, state[name])
+        self.shuffler.set_state(state["shuffler"])
+        torch.set_rng_state(state["dropout"])
+        if state["gpu"] is not None:
+            torch.cuda.set_rng_state(state["gpu"], self.inputs.labels.device)
 
 
-def _keep(training: Training, row: dict[str, float], settings: TrainSettings) -> None:
-    """Add an epoch's row to the log, and keep its weights if they are to be chosen."""
-    training.history.append(row)
-    score = (row["val_balanced_accuracy"], -row["val_loss"])
-    if score > training.best_score or settings.selection == "last_epoch":
-        training.best, training.best_score = row["epoch"], score
-        training.best_weights = copy.deepcopy(training.model.state_dict())
+def forward(model: nn.Module, inputs: list[Tensor], precision: str) -> ModelOutput:
+    """What a model says, in float32; its layers between compute in `precision` where PyTorch takes that to be safe."""
+    if precision == "float32":
+        return model(*inputs)
+    with torch.autocast(inputs[0].device.type, getattr(torch, precision)):
+        output = model(*inputs)
+    features, maps = ({k: v.float() for k, v in named.items()} for named in (output.features, output.maps))
+    return ModelOutput(output.logits.float(), features, maps)
 
 
 def _optimizer(groups: list[dict], settings: TrainSettings) -> torch.optim.Optimizer:
@@ -173,45 +331,3 @@ def _optimizer(groups: list[dict], settings: TrainSettings) -> torch.optim.Optim
     if settings.optimizer == "adam":
         return torch.optim.Adam(groups, amsgrad=True, eps=1e-7, **options)
     return torch.optim.AdamW(groups, **options)
-
-
-def _one_epoch(
-    model: nn.Module,
-    inputs: Inputs,
-    loss: CrossEntropy,
-    settings: TrainSettings,
-    optimizer: torch.optim.Optimizer,
-    shuffler: torch.Generator,
-    epoch: int,
-) -> dict[str, float]:
-    """One pass over the training rows; returns its row of the log."""
-    start = time.perf_counter()
-    row = {"epoch": epoch}
-    row |= loss.begin_epoch(epoch, lambda: (predict(model, inputs, inputs.train), inputs.labels[inputs.train]))
-    model.train(settings.train_mode)
-    order = inputs.train[torch.randperm(len(inputs.train), generator=shuffler).to(inputs.train.device)]
-    sums: dict[str, float] = {}
-    seen, right, total = 0, 0, 0.0
-    for rows in order.split(settings.batch_size):
-        if len(rows) < 2:  # batch normalisation has no variance on one window
-            continue
-        labels = inputs.labels[rows]
-        output = forward(model, inputs.of(model, rows), settings.precision)
-        value = loss(output, labels, rows)
-        optimizer.zero_grad(set_to_none=True)
-        value.total.backward()
-        loss.before_step(model, optimizer)
-        optimizer.step()
-        after = loss.after_step(model, inputs)
-        n = len(rows)
-        seen, total = seen + n, total + n * value.total.item()
-        right += int((output.logits.detach().argmax(1) == labels).sum())
-        for name, part in (value.parts | after).items():
-            sums[name] = sums.get(name, 0.0) + n * part
-    if not np.isfinite(total):
-        raise NotFiniteError(f"the loss is not finite in epoch {epoch}; lower learning_rate or look at the inputs")
-    unrated = int((inputs.labels[inputs.train] == UNRATED).sum())
-    row |= {"train_loss": total / seen, "train_accuracy": right / max(seen - unrated, 1)}
-    row |= {f"val_{name}": value for name, value in evaluate(model, inputs, inputs.val).items()}
-    row |= {name: value / seen for name, value in sums.items()}
-    return row | {"seconds": time.perf_counter() - start}

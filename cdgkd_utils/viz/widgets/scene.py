@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
-from ...results.history import MODALITIES, PARTS, History
+from ...experiments.panels import MODALITIES, PARTS, History
 from ...results.metrics import separation
 
 

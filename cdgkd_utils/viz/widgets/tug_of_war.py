@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ...results.history import MODALITIES, PARTS, History
+from ...experiments.panels import MODALITIES, PARTS, History
 from ..embeddings import CLASSES
 from ..style import COLOURS, chance_line
 from ..training import PANELS

@@ -20,14 +20,12 @@ from ..data.load import FACE_WORLD, load_windows, twin_settings, windows_key
 from ..data.twin.plan import TwinSettings, plan_subject, truth_table
 from ..data.twin.worlds import World, find_world
 from ..data.types import Windows
-from .naming import find_recipe
-from .records import RunRecord
-from .runs import Experiment
+from .recipes import find_recipe
+from .runs import Experiment, RunRecord
 from .study import Study
 
 ALONE, TAUGHT = "ce", "kd@oracle_eeg"
 N_FOLDS = 3  # of the split by trials and subjects
-Tell = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -51,21 +49,16 @@ class Gain:
         return np.subtract(self.taught, self.alone)
 
     def row(self) -> dict[str, float | str]:
-        """One row for a table of worlds.
+        """One row for a table of worlds: shares, theory, mean accuracies (%), ``gain`` (points) and its ``se``.
 
-        Returns
-        -------
-        dict
-            ``world`` (the shares), ``w_shared, w_eeg, w_video, r_views, r_label, margin``, the mean accuracies
-            ``alone`` and ``taught`` (%), their difference ``gain`` (points) and its standard error ``se`` over pairs,
-            NaN for a single one. Pairs share people and faces, so that `se` is too small rather than too large; it
-            says nothing of other people.
+        ``se`` is over pairs, NaN for a single one. Pairs share people and faces, so that it is too small rather than
+        too large; it says nothing of other people.
         """
-        shares = (self.world.w_shared, self.world.w_eeg, self.world.w_video)
+        shares = {name: getattr(self.world, name) for name in ("w_shared", "w_eeg", "w_video")}
         n_pairs = len(self.gains)
         return {
-            "world": "/".join(f"{share:.2g}" for share in shares),
-            **dict(zip(("w_shared", "w_eeg", "w_video"), shares, strict=True)),
+            "world": "/".join(f"{share:.2g}" for share in shares.values()),
+            **shares,
             **{name: getattr(self.world, name) for name in ("r_views", "r_label", "margin")},
             "alone": float(np.mean(self.alone)),
             "taught": float(np.mean(self.taught)),
@@ -92,10 +85,7 @@ class WorldBank:
 
     def __post_init__(self):
         if not self.params.is_twin:
-            raise ValueError(
-                f"dataset: expected twin or twin_mahnob, got {self.params.dataset!r}: nobody knows the shares of "
-                "recorded people"
-            )
+            raise ValueError(f"dataset: expected a twin, whose shares are known, got {self.params.dataset!r}")
 
     @cached_property
     def faces(self) -> Windows:
@@ -111,7 +101,7 @@ class WorldBank:
         *,
         targets: Sequence[str] = TARGETS,
         folds: Sequence[int] = (0,),
-        tell: Tell | None = None,
+        tell: Callable[[float, str], None] | None = None,
     ) -> Gain:
         """Train the students of a world; those trained before are read back.
 
@@ -127,26 +117,22 @@ class WorldBank:
 
         Raises
         ------
-        ParameterError
-            The shares are no world.
         ValueError
-            There is no such target or fold, or none is asked for.
-        KeyboardInterrupt
-            The training was interrupted; students that were finished are stored.
+            The shares are no world, or there is no such target or fold, or none is asked for.
         """
         if not targets or not set(targets) <= set(TARGETS):
             raise ValueError(f"targets: expected some of {', '.join(TARGETS)}, got {list(targets)}")
         if not folds or not set(folds) <= set(range(N_FOLDS)):
             raise ValueError(f"folds: expected some of 0 to {N_FOLDS - 1}, got {list(folds)}")
         study = self._study(world_name(w_shared, w_eeg, w_video))
-        experiments = [Experiment(study, target, fold) for target in targets for fold in folds]
         accuracies: dict[str, list[float]] = {ALONE: [], TAUGHT: []}
+        experiments = [Experiment(study, target, fold) for target in targets for fold in folds]
         jobs = [(experiment, name) for experiment in experiments for name in accuracies]
         for done, (experiment, name) in enumerate(jobs):
             if tell is not None:
                 tell(done / len(jobs), f"student {done + 1} of {len(jobs)}")
-            recipe = replace(find_recipe(name), grid=())
-            accuracies[name].append(expected_accuracy(experiment, experiment.run(recipe)))
+            record = experiment.run(replace(find_recipe(name), grid=()))
+            accuracies[name].append(expected_accuracy(experiment, record))
         return Gain(find_world(study.params.world), tuple(accuracies[ALONE]), tuple(accuracies[TAUGHT]))
 
     def _params(self, world: str) -> Params:
@@ -158,29 +144,16 @@ class WorldBank:
         Runs carry the key of the full way, so a network that did look at the EEG must not come to an end.
         """
         params = self._params(world)
-        study = Study(params, self.repeat)
         settings = twin_settings(params, self.repeat)
-        study.windows = redrawn(self.faces, settings, windows_key(params, self.repeat))
+        study = Study(params, self.repeat, windows=redrawn(self.faces, settings, windows_key(params, self.repeat)))
         study.covariances = torch.full((1, len(BANDS), 1, 1), float("nan"))
         return study
 
 
 def redrawn(faces: Windows, settings: TwinSettings, key: str) -> Windows:
-    """The windows of another world with the same people's faces, without their EEG.
+    """The windows of another world with the same people's faces; the EEG, shape (n_windows, 28, 1), is NaN.
 
-    Parameters
-    ----------
-    faces : Windows
-        Of the same seed, size and layout.
-    settings : TwinSettings
-        Of the world.
-    key : str
-        Of the world's windows.
-
-    Returns
-    -------
-    Windows
-        Ratings and ground truth are the world's; the EEG, shape (n_windows, 28, 1), is not a number.
+    `faces` are of the same seed, size and layout as the `settings` of the world; `key` is of the world's windows.
     """
     plans = [plan_subject(settings, subject) for subject in range(1, settings.n_subjects + 1)]
     truth = pd.concat([truth_table(plan) for plan in plans], ignore_index=True)
@@ -191,28 +164,21 @@ def redrawn(faces: Windows, settings: TwinSettings, key: str) -> Windows:
     for name in RATINGS:
         if faces.index[name].notna().any():  # a question that nobody was asked stays without an answer
             index[name] = ratings[name].to_numpy()[rows]
-    name = f"{settings.design.title} (world {settings.world})"
-    stored = {**faces.meta["settings"], **asdict(settings)}
+    about = {"name": f"{settings.design.title} (world {settings.world})", "key": key}
+    about["settings"] = {**faces.meta["settings"], **asdict(settings)}
     return Windows(
         eeg=np.broadcast_to(np.float32("nan"), (len(index), faces.eeg.shape[1], 1)),
         video=faces.video,
         frame_mask=faces.frame_mask,
         index=index,
         truth=truth.drop(columns=["subject", "trial"]).iloc[rows].reset_index(drop=True),
-        meta={**faces.meta, "name": name, "settings": stored, "key": key},
+        meta=faces.meta | about,
     )
 
 
 def expected_accuracy(experiment: Experiment, record: RunRecord) -> float:
-    """Mean over the unseen trials' windows of P(rating as predicted | latent), in percent.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        Of a twin, under the protocol ``trial+subject``.
-    record : RunRecord
-    """
-    rows = experiment.split.test_trial
+    """Mean over the unseen trials' windows of P(rating as predicted | latent), in percent."""
+    rows = experiment.split.parts()["test_trial"]
     posterior = experiment.study.windows.posterior(experiment.target)[rows]
     says_high = record.logits[rows, 1] > record.logits[rows, 0]
     return 100 * float(np.where(says_high, posterior, 1 - posterior).mean())

@@ -1,0 +1,330 @@
+"""What the notebooks' panels train: a teacher watched epoch by epoch, a teacher under other conditions, a chain."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..config import home
+from ..methods.rebalancing import MODALITIES
+from ..training import Inputs, fit, predict
+from .recipes import RECIPES, TEACHER, Recipe, find_recipe
+from .runs import Experiment, Learner, RunRecord, run_key
+from .study import FoldData, Study
+
+N_SHOWN = 150  # windows at most, of the training and of the validation part each
+PARTS = ("train", "val")
+MAX_FRAMES = 32
+MAX_EPOCHS = 16  # of a try
+# SGD as for the compact networks in all tables; Adam needs smaller steps.
+OPTIMISERS: dict[str, dict[str, object]] = {"sgd": {}, "adam": {"optimizer": "adam", "learning_rate": 1e-3}}
+OnEpoch = Callable[[pd.DataFrame], None]
+
+
+def _kept(path: Path, make: Callable[[], object]) -> object:
+    """What is stored at `path`, else made and stored there; a file that cannot be read is made anew."""
+    with contextlib.suppress(Exception):
+        return joblib.load(path)
+    value = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    joblib.dump(value, temporary)
+    os.replace(temporary, path)
+    return value
+
+
+@dataclass(frozen=True)
+class History:
+    """A teacher's training frame by frame; a frame is the state in which an epoch begins.
+
+    Attributes
+    ----------
+    name : str
+        Of the recipe.
+    log : DataFrame
+        The epoch log of the whole training.
+    epochs : ndarray of int, shape (n_frames,)
+        Epoch that each frame begins, ascending from 0.
+    embeddings, prototypes : dict of str to ndarray, shape (n_frames, n_shown or n_classes, n_features), float32
+        By modality: of the same windows in every frame, in evaluation mode; and as the loss used them in that epoch.
+    rows, labels, parts : ndarray, shape (n_shown,)
+        Numbers of the windows, their labels, and ``train`` or ``val``.
+    """
+
+    name: str
+    log: pd.DataFrame
+    epochs: np.ndarray
+    embeddings: dict[str, np.ndarray]
+    prototypes: dict[str, np.ndarray]
+    rows: np.ndarray
+    labels: np.ndarray
+    parts: np.ndarray
+
+    @property
+    def seen(self) -> pd.DataFrame:
+        """Rows of the log whose epochs begin with a frame."""
+        return self.log.set_index("epoch").loc[self.epochs]
+
+
+def record_history(
+    experiment: Experiment,
+    recipe: str | Recipe,
+    *,
+    on_epoch: OnEpoch | None = None,
+    progress: bool = False,
+    again: bool = False,
+) -> History:
+    """Train a rebalanced or plain teacher and record its course; a history that is stored is read back.
+
+    Watching changes nothing: the recorded training is the run itself, in whose folder the history lies.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    recipe : str or Recipe
+        Of loss ``rebalanced`` with ``source="epoch"``, the default; of a tuned one the chosen setting is recorded.
+    on_epoch : callable, optional
+        Gets the log so far after each epoch.
+    progress : bool
+        Show a bar.
+    again : bool
+        Train even if the history is stored.
+
+    Returns
+    -------
+    History
+        A frame per epoch, or for every second (third, ...) where there would be more than ``MAX_FRAMES``.
+
+    Raises
+    ------
+    ValueError
+        The recipe's loss has no prototypes that hold for an epoch.
+    """
+    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    if recipe.loss != "rebalanced" or recipe.options.get("source", "epoch") != "epoch":
+        raise ValueError(
+            f"recipe {recipe.name}: expected loss 'rebalanced' with prototypes of whole epochs (source 'epoch'), "
+            f"got loss {recipe.loss!r}, {recipe.options}"
+        )
+    variants = experiment.variants(recipe)
+    if len(variants) > 1:  # the one that tuning prefers
+        key = run_key(experiment.run(recipe).spec)
+        variants = [one for one in variants if run_key(experiment.spec(one)) == key]
+    path = experiment.folder(variants[0]) / "history.joblib"
+    if again:
+        path.unlink(missing_ok=True)
+
+    def record() -> History:
+        recorder = _Recorder(_shown_rows(experiment.fold_data), on_epoch)
+        run = experiment.run(variants[0], again=True, watch=recorder.watch, progress=progress)
+        return recorder.history(run, experiment.fold_data)
+
+    return _kept(path, record)
+
+
+def _shown_rows(data: FoldData) -> Tensor:
+    """Some training windows, then some validation windows, each ascending; the same for every recipe of a fold."""
+    rng = np.random.default_rng([data.seed, data.fold])
+    parts = (data.inputs.train.numpy(), data.inputs.val.numpy())
+    drawn = [np.sort(rng.choice(rows, size=min(N_SHOWN, len(rows)), replace=False)) for rows in parts]
+    return torch.from_numpy(np.concatenate(drawn))
+
+
+class _Recorder:
+    """Collects frames during one training."""
+
+    def __init__(self, rows: Tensor, on_epoch: OnEpoch | None):
+        self.rows, self.on_epoch, self.epochs = rows, on_epoch, []
+        self.embeddings, self.prototypes = ({m: [] for m in MODALITIES} for _ in range(2))
+
+    def watch(self, learner: Learner) -> OnEpoch:
+        """What to call after each epoch of the learner's training."""
+        step = -(-learner.settings.epochs // MAX_FRAMES)
+        state = self._embed(learner)
+
+        def after_epoch(log: pd.DataFrame) -> None:
+            nonlocal state
+            epoch = len(log) - 1
+            if epoch % step == 0:  # the state in which it began, with the prototypes that the loss then took from it
+                self.epochs.append(epoch)
+                for m in MODALITIES:
+                    self.embeddings[m].append(state[m])
+                    self.prototypes[m].append(learner.loss.prototypes[m].value.cpu().numpy().copy())
+            if (epoch + 1) % step == 0 and epoch + 1 < learner.settings.epochs:
+                state = self._embed(learner)
+            if self.on_epoch is not None:
+                self.on_epoch(log)
+
+        return after_epoch
+
+    def _embed(self, learner: Learner) -> dict[str, np.ndarray]:
+        features = predict(learner.model, learner.inputs, self.rows.to(learner.inputs.labels.device)).features
+        return {m: features[m].cpu().numpy() for m in MODALITIES}
+
+    def history(self, record: RunRecord, data: FoldData) -> History:
+        rows = self.rows.numpy()
+        frames = ({m: np.stack(kept[m]) for m in MODALITIES} for kept in (self.embeddings, self.prototypes))
+        parts = np.where(np.isin(rows, data.inputs.train.numpy()), *PARTS)
+        return History(record.name, record.log, np.array(self.epochs), *frames, rows, data.labels[rows], parts)
+
+
+def train_try(
+    experiment: Experiment,
+    *,
+    eeg_signal: int = 100,
+    video_signal: int = 100,
+    strength: float = 10.0,
+    optimiser: str = "sgd",
+    on_epoch: OnEpoch | None = None,
+) -> pd.DataFrame:
+    """Train the compact teacher under other conditions; a try that was made before is read back.
+
+    Nothing is tested on the test parts: a teacher that is tuned by hand must not see them.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    eeg_signal, video_signal : int
+        Percent of the windows that keep their own EEG or video; the others exchange it, see :func:`exchanged`.
+    strength : float
+        Of the rebalancing (alpha); 0 only measures.
+    optimiser : {"sgd", "adam"}
+    on_epoch : callable, optional
+        Gets the log so far after each epoch.
+
+    Returns
+    -------
+    DataFrame
+        The epoch log, without early stopping.
+
+    Raises
+    ------
+    ValueError
+        A condition is out of range, or the loss stopped being finite.
+    KeyboardInterrupt
+        The training was interrupted; nothing is stored.
+    """
+    for name, percent in (("eeg_signal", eeg_signal), ("video_signal", video_signal)):
+        if not 0 <= percent <= 100:
+            raise ValueError(f"{name}: expected 0 to 100 (percent of windows), got {percent}")
+    if not 0 <= strength < float("inf"):
+        raise ValueError(f"strength: expected 0 or more, got {strength}")
+    if optimiser not in OPTIMISERS:
+        raise ValueError(f"optimiser: expected one of {', '.join(OPTIMISERS)}, got {optimiser!r}")
+    recipe = replace(RECIPES[TEACHER], selection="last_epoch", training=OPTIMISERS[optimiser], grid=())
+    recipe = recipe.but(strength=float(strength))
+    study = experiment.study
+    params = replace(study.params, family="compact")  # whose networks train in seconds
+    compact = Experiment(Study(params, study.repeat, windows=study.windows), experiment.target, experiment.fold)
+    settings = replace(compact.settings(recipe), epochs=n_epochs(experiment))
+    key = run_key({"run": compact.spec(recipe), "signal": [eeg_signal, video_signal], "epochs": settings.epochs})
+
+    def train() -> pd.DataFrame:
+        data = experiment.fold_data
+        compact.fold_data = replace(data, inputs=conditioned(data, eeg_signal, video_signal))
+        model, inputs, loss, _, seed = compact.learner(recipe)
+        done = fit(model, inputs, loss, settings, seed=seed, on_epoch=on_epoch)
+        if done.interrupted:
+            raise KeyboardInterrupt("the try was interrupted; nothing was stored")
+        return done.log
+
+    return _kept(home() / "tries" / f"{key[:20]}.joblib", train)
+
+
+def n_epochs(experiment: Experiment) -> int:
+    """Length of a try."""
+    return min(MAX_EPOCHS, experiment.study.params.scale.teacher_epochs)
+
+
+def exchanged(rows: np.ndarray, people: np.ndarray, percent: int, rng: np.random.Generator) -> np.ndarray:
+    """Whose signal each of some rows gets when only `percent` of them keep their own: a permutation of `rows`.
+
+    Of every person the others exchange theirs in a circle: no signal is lost or seen twice, people keep their own
+    signals, and only the link between a moment's signal and its rating is cut. With the same generator a smaller
+    `percent` cuts the links of more windows, all of the larger one's among them.
+    """
+    source = rows.copy()
+    for person in np.unique(people):
+        mine = rng.permutation(np.flatnonzero(people == person))
+        cut = mine[: round(len(mine) * (100 - percent) / 100)]
+        source[cut] = rows[np.roll(cut, 1)]
+    return source
+
+
+def conditioned(data: FoldData, eeg_signal: int, video_signal: int) -> Inputs:
+    """The inputs of a fold with less signal; windows of the test parts are left as they are."""
+    inputs, subjects = data.inputs, data.index["subject"].to_numpy()
+    moved: dict[str, Tensor] = {}
+    for number, (percent, names) in enumerate(((eeg_signal, ("eeg",)), (video_signal, ("video", "frame_mask")))):
+        source = np.arange(len(data.labels))
+        for part, rows in enumerate((inputs.train.numpy(), inputs.val.numpy())):
+            rng = np.random.default_rng([data.seed, data.fold, number, part])
+            source[rows] = exchanged(rows, subjects[rows], percent, rng)
+        if percent < 100:
+            moved |= {name: inputs.view(name).index_select(0, torch.from_numpy(source)) for name in names}
+    return replace(inputs, **moved)
+
+
+def chain_recipe(n_assistants: int, drop_prob: float) -> Recipe:
+    """The student of a chain with fewer assistants (0 .. 2) or another drop probability (0 .. 1), nothing else changed.
+
+    The guides are those of CDGKD's own chain, which were trained with a drop probability of 0.5, so that students
+    differ in whom they hear and how often, not in what their guides know. Without assistants this is "KD + drop", or
+    KD when nothing is dropped; with two and 0.5 it is CDGKD: these are the same stored runs.
+    """
+    guides = RECIPES["cdgkd"].guides
+    if n_assistants not in range(len(guides)):
+        raise ValueError(f"n_assistants: expected 0 to {len(guides) - 1}, got {n_assistants}")
+    if not 0 <= drop_prob < 1:
+        raise ValueError(f"drop_prob: expected a number from 0 up to, but not including, 1, got {drop_prob}")
+    if n_assistants == 0:
+        return RECIPES["kd_drop"].but(drop_prob=drop_prob) if drop_prob else RECIPES["kd"]
+    return replace(RECIPES["cdgkd"].but(drop_prob=drop_prob), guides=guides[: 1 + n_assistants])
+
+
+def train_chain(
+    experiment: Experiment, n_assistants: int, drop_prob: float, *, tell: Callable[[float, str], None] | None = None
+) -> dict[str, float]:
+    """The student of :func:`chain_recipe`, trained if it is not stored, in numbers.
+
+    `tell`, if given, takes the share of the epochs that are done, 0 .. 1, and a sentence.
+
+    Returns
+    -------
+    dict
+        ``n_assistants``, ``drop_prob``; on validation windows ``balanced_accuracy`` (of the chosen epoch) and
+        ``agreement``, the share of windows with the teacher's answer; ``silent``: share of mini-batches without any
+        guide. Test windows are left alone: whoever turns a knob must not look at them.
+    """
+    recipe = chain_recipe(n_assistants, drop_prob)
+    n_epochs = experiment.settings(recipe).epochs
+
+    def on_epoch(log: pd.DataFrame) -> None:
+        if tell is not None:
+            tell(min(1.0, len(log) / n_epochs), f"epoch {len(log)} of at most {n_epochs}")
+
+    record, val = experiment.run(recipe, on_epoch=on_epoch), experiment.inputs.val.numpy()
+    said, taught = (one.logits[val].argmax(axis=1) for one in (record, experiment.run(TEACHER)))
+    return {
+        "n_assistants": n_assistants,
+        "drop_prob": drop_prob,
+        "balanced_accuracy": float(record.log["val_balanced_accuracy"].iloc[record.result["chosen_epoch"]]),
+        "agreement": float(np.mean(said == taught)),
+        "silent": float((~record.kept.any(axis=1)).mean()),
+    }
+
+
+def classifier_inputs(experiment: Experiment, records: Mapping[str, RunRecord]) -> dict[str, np.ndarray]:
+    """What enters the classifiers of trained networks, for all windows, in evaluation mode."""
+    rows = experiment.inputs.every_row
+    outputs = {name: predict(record.model(), experiment.inputs, rows) for name, record in records.items()}
+    return {name: output.features["classifier_input"].numpy() for name, output in outputs.items()}
