@@ -17,8 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from cdgkd_utils.data.constants import SFREQ, TARGETS
-from cdgkd_utils.data.twin.generator import TwinSettings, prepare_twin
-from cdgkd_utils.data.twin.plan import WORLDS
+from cdgkd_utils.data.twin import WORLDS, TwinSettings, prepare_subject
 from cdgkd_utils.data.types import Windows
 
 BANDS = ((4, 8), (8, 13), (13, 30), (30, 45))  # Hz
@@ -83,7 +82,8 @@ def main() -> None:
     options = parser.parse_args()
     columns = {}
     for seed in range(options.seeds):
-        windows = prepare_twin(TwinSettings(seed=seed, world=options.world), n_jobs=options.jobs)
+        settings = TwinSettings(seed=seed, world=options.world)
+        windows = Windows.joined([prepare_subject(settings, k) for k in range(1, 23)])
         for unit in ("trial", "subject"):
             for target in TARGETS:
                 columns[(f"by {unit}", target, seed)] = calibrate(windows, target, unit)

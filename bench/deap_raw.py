@@ -25,7 +25,8 @@ from cdgkd_utils.data.deap.raw_signal import RAW_SFREQ, agreement
 from cdgkd_utils.data.deap.raw_writer import write_raw
 from cdgkd_utils.data.deap.writer import _metadata
 from cdgkd_utils.data.files.bdf import open_bdf
-from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, synthesise_eeg
+from cdgkd_utils.data.twin import TwinSettings, plan_subject
+from cdgkd_utils.data.twin.eeg import synthesise_eeg
 from cdgkd_utils.data.types import Trial
 
 

@@ -26,8 +26,9 @@ from cdgkd_utils.data.extractors import ExtractorError, extractor
 from cdgkd_utils.data.extractors.face_crop import crop_faces
 from cdgkd_utils.data.extractors.hog768 import box_reduce
 from cdgkd_utils.data.extractors.mediapipe_faces import find_boxes
-from cdgkd_utils.data.twin.face_drawing import EXPRESSION
-from cdgkd_utils.data.twin.generator import TwinSettings, face_track, plan_subject, render
+from cdgkd_utils.data.twin import TwinSettings, plan_subject
+from cdgkd_utils.data.twin.face import face_track, render
+from cdgkd_utils.data.twin.plan import EXPRESSION
 
 PICTURE = 256  # pixels, before an extractor's own reduction
 EDGES = (512, 384, 256, 192, 128, 96, 64)  # pixels of the whole photograph; the face takes a fifth of it

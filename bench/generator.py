@@ -14,15 +14,9 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from cdgkd_utils.data.extractors.hog768 import box_reduce, hog768
-from cdgkd_utils.data.twin.generator import (
-    TwinSettings,
-    face_track,
-    plan_subject,
-    prepare_subject,
-    render,
-    synthesise_eeg,
-)
-from cdgkd_utils.data.twin.leadfield import leadfield
+from cdgkd_utils.data.twin import TwinSettings, plan_subject, prepare_subject
+from cdgkd_utils.data.twin.eeg import leadfield, synthesise_eeg
+from cdgkd_utils.data.twin.face import face_track, render
 
 LIMIT = 7.0  # ms per window, EEG and face together
 

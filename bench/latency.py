@@ -20,15 +20,16 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and torch read it
 import av
 import numpy as np
 import torch
+from cdgkd_utils.deploy.onnx_file import OnnxStudent, onnx_missing, write_onnx
 from threadpoolctl import threadpool_limits
 
 from cdgkd_utils.config import Params
 from cdgkd_utils.data.extractors import extractor
 from cdgkd_utils.data.files.video import frames_at
-from cdgkd_utils.data.twin.generator import TwinSettings, face_track, plan_subject, render
+from cdgkd_utils.data.twin import TwinSettings, plan_subject
+from cdgkd_utils.data.twin.face import face_track, render
 from cdgkd_utils.data.windows import FRAME_OFFSETS
 from cdgkd_utils.deploy.clip import read_clip
-from cdgkd_utils.deploy.onnx_file import OnnxStudent, onnx_missing, write_onnx
 from cdgkd_utils.deploy.student import deploy
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.experiments.study import Study

@@ -21,9 +21,9 @@ from joblib.externals.loky import get_reusable_executor
 from prepare import dat_windows
 from threadpoolctl import threadpool_limits
 
-from cdgkd_utils.data.cache import prepared
 from cdgkd_utils.data.deap.dat_file import write_dat
-from cdgkd_utils.data.twin.generator import TwinSettings, prepare_subject
+from cdgkd_utils.data.load import prepared
+from cdgkd_utils.data.twin import TwinSettings, prepare_subject
 
 FIELDS = ("Pss", "Pss_Anon", "Pss_File")
 

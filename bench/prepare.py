@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from cdgkd_utils.data.cache import prepared
 from cdgkd_utils.data.constants import BANDS, BASELINE_SAMPLES, CHANNEL_ROWS, RATINGS, SFREQ, WINDOW_SAMPLES
 from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
 from cdgkd_utils.data.files.video import _central_square, frames_at
+from cdgkd_utils.data.load import prepared
 from cdgkd_utils.data.types import Windows
 
 N_BITS = 12  # stripes of a coded picture

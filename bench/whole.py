@@ -18,7 +18,7 @@ from measurement import Measurement, report
 
 from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows
-from cdgkd_utils.data.twin.generator import TwinSettings
+from cdgkd_utils.data.twin import TwinSettings
 
 N_SUBJECTS = 5
 

@@ -19,8 +19,9 @@ from steps import random_inputs
 
 from cdgkd_utils.config import TARGETS
 from cdgkd_utils.data.constants import VIDEO_SUBJECTS
-from cdgkd_utils.data.twin.generator import TwinSettings, prepare_twin
-from cdgkd_utils.data.twin.leadfield import leadfield
+from cdgkd_utils.data.twin import TwinSettings, prepare_subject
+from cdgkd_utils.data.twin.eeg import leadfield
+from cdgkd_utils.data.types import Windows
 from cdgkd_utils.experiments.cluster import n_cores
 from cdgkd_utils.experiments.configs import GridConfig
 from cdgkd_utils.experiments.plan import plan_config
@@ -69,7 +70,7 @@ def preparation(n_subjects: int) -> Callable[[], object]:
     """The twin's windows of so many subjects, in one process; in DEAP's design 22 have faces."""
     leadfield()
     settings = TwinSettings(n_subjects=n_subjects, n_trials=8, n_windows=2)
-    return lambda: prepare_twin(settings, progress=False)
+    return lambda: Windows.joined([prepare_subject(settings, k) for k in range(1, 23)])
 
 
 def guided_loss(n_guides: int) -> Callable[[], object]:

@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 def _twin(args: argparse.Namespace) -> None:
     from .data.deap.writer import write_deap  # heavy; --help and wrong arguments need none of it
     from .data.mahnob.writer import write_mahnob
-    from .data.twin.generator import TwinSettings
+    from .data.twin import TwinSettings
 
     design = {"seed": args.seed, "world": args.world, "layout": args.layout}
     options = {"frame_size": args.size, "n_jobs": args.jobs}
@@ -141,7 +141,7 @@ def _run(args: argparse.Namespace) -> None:
         allow_leak=args.allow_leak,
     )
     if not params.is_twin:
-        from .data.trees import check_root
+        from .data.load import check_root
 
         check_root(params)  # a wrong folder is said here, in one line, not by the first notebook
     from .notebooks import execute

@@ -68,7 +68,7 @@ from cdgkd_utils.data.deap.raw_writer import trigger_words
 from cdgkd_utils.data.deap.reader import open_tree
 from cdgkd_utils.data.mahnob import writer as mahnob_writer
 from cdgkd_utils.data.mahnob.reader import open_mahnob
-from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject
+from cdgkd_utils.data.twin import TwinSettings, plan_subject
 from cdgkd_utils.data.types import Trial
 
 HERE = Path(__file__).parent

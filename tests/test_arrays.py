@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdgkd_utils.data.cache import prepared
 from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG
-from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.extractors.hog768 import box_reduce, hog768
+from cdgkd_utils.data.load import prepared
 from cdgkd_utils.data.own import arrays
 from cdgkd_utils.data.own.arrays import from_arrays, from_csv
 from cdgkd_utils.data.splits.protocols import protocol_folds
+from cdgkd_utils.data.types import DataError
 
 N = 6
 

@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.files.bdf import open_bdf
 from cdgkd_utils.data.files.bdf_writer import write_bdf, write_bdf_blocks
+from cdgkd_utils.data.types import DataError
 
 STEP = 524287 / 16777215  # µV
 SFREQ = 64

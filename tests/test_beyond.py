@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from cdgkd_utils import publish_beyond
-from cdgkd_utils.data.twin.worlds import WORLDS, find_world
+from cdgkd_utils.data.twin import WORLDS, find_world
 from cdgkd_utils.experiments.configs import read_config
 from cdgkd_utils.experiments.naming import find_recipe
 from cdgkd_utils.experiments.plan import plan_config

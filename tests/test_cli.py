@@ -12,8 +12,8 @@ from cdgkd_utils.config import Params
 from cdgkd_utils.data.deap.reader import open_tree, read_deap
 from cdgkd_utils.data.extractors.hog768 import hog768
 from cdgkd_utils.data.load import load_windows, twin_settings
-from cdgkd_utils.data.look import window_frames
-from cdgkd_utils.data.twin.generator import prepare_subject
+from cdgkd_utils.data.twin import prepare_subject
+from cdgkd_utils.data.windows import window_frames
 
 
 def test_twin_command_writes_a_folder_that_the_reader_reads(tmp_path, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cdgkd_utils.data.deap.dat_file import _Python2Pickler, read_dat, write_dat
-from cdgkd_utils.data.errors import DataError
+from cdgkd_utils.data.types import DataError
 
 
 def test_dat_has_the_bytes_of_python_2(tmp_path):

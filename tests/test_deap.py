@@ -15,10 +15,9 @@ from cdgkd_utils.data import load, trees
 from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
 from cdgkd_utils.data.deap.reader import deap_fingerprint, open_tree, read_deap
 from cdgkd_utils.data.deap.writer import write_deap
-from cdgkd_utils.data.errors import DataError
-from cdgkd_utils.data.load import load_windows
-from cdgkd_utils.data.trees import prepare_tree
-from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, prepare_twin
+from cdgkd_utils.data.load import load_windows, prepare_tree
+from cdgkd_utils.data.twin import TwinSettings, plan_subject, prepare_subject
+from cdgkd_utils.data.types import DataError, Windows
 from cdgkd_utils.data.windows import windows_from_trials
 
 SETTINGS = TwinSettings(n_subjects=2, n_trials=4, n_windows=2, seed=3)
@@ -46,7 +45,7 @@ def read_all(root):
 
 
 def test_disk_and_direct_way_give_the_same_windows(from_disk):
-    direct = prepare_twin(SETTINGS, progress=False)
+    direct = Windows.joined([prepare_subject(SETTINGS, k) for k in range(1, SETTINGS.n_subjects + 1)])
     np.testing.assert_array_equal(from_disk.eeg, direct.eeg)
     assert from_disk.eeg.dtype == np.float32 and from_disk.eeg.shape == (16, 28, 512)
     pd.testing.assert_frame_equal(from_disk.index, direct.index)

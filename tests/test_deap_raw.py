@@ -16,17 +16,17 @@ from cdgkd_utils.data.constants import BASELINE_SAMPLES, CHANNEL_ROWS, CHANNELS,
 from cdgkd_utils.data.deap import raw_writer as deap_raw_writer
 from cdgkd_utils.data.deap.raw import open_raw_tree, read_deap_raw
 from cdgkd_utils.data.deap.raw_signal import EOG, agreement
-from cdgkd_utils.data.deap.raw_writer import TWENTE_EEG, trigger_words, write_raw
+from cdgkd_utils.data.deap.raw_writer import TWENTE_EEG, synthesise_peripheral, trigger_words, write_raw
 from cdgkd_utils.data.deap.timing import check_owner, timing_error
 from cdgkd_utils.data.deap.writer import write_deap
 from cdgkd_utils.data.doctor import deap_raw as doctor_deap_raw
 from cdgkd_utils.data.doctor.diagnose import diagnose
-from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.files.bdf import channel_words, open_bdf
 from cdgkd_utils.data.files.bdf_writer import write_bdf
 from cdgkd_utils.data.load import load_windows
-from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, synthesise_eeg, synthesise_peripheral
-from cdgkd_utils.data.types import Trial
+from cdgkd_utils.data.twin import TwinSettings, plan_subject
+from cdgkd_utils.data.twin.eeg import synthesise_eeg
+from cdgkd_utils.data.types import DataError, Trial
 
 SETTINGS = TwinSettings(n_subjects=29, n_trials=4, n_windows=2, seed=3)
 SUBJECTS = (1, 28, 29)  # each trigger label: Status, nothing, two of nothing

@@ -5,7 +5,7 @@ import pytest
 from cdgkd_utils.data.deap import writer as deap_writer
 from cdgkd_utils.data.deap.reader import open_tree
 from cdgkd_utils.data.deap.writer import write_deap
-from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, prepare_subject
+from cdgkd_utils.data.twin import TwinSettings, plan_subject, prepare_subject
 
 SETTINGS = TwinSettings(n_subjects=2, n_trials=4, n_windows=2, seed=3)
 

@@ -16,8 +16,8 @@ from cdgkd_utils.data.deap.reader import open_tree, read_deap
 from cdgkd_utils.data.doctor import mahnob as doctor_mahnob
 from cdgkd_utils.data.doctor import report as doctor_report
 from cdgkd_utils.data.doctor.diagnose import diagnose
-from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.files.bdf_writer import write_bdf
+from cdgkd_utils.data.types import DataError
 
 N_TRIALS = 10
 

@@ -18,7 +18,8 @@ from cdgkd_utils.data.extractors import hog768 as features
 from cdgkd_utils.data.extractors.face_crop import crop_faces
 from cdgkd_utils.data.extractors.hog768 import hog768
 from cdgkd_utils.data.extractors.mediapipe_features import describe, normalise_landmarks, projection
-from cdgkd_utils.data.twin.generator import TwinSettings, face_track, plan_subject, render
+from cdgkd_utils.data.twin import TwinSettings, plan_subject
+from cdgkd_utils.data.twin.face import face_track, render
 
 
 def noise(n, size, seed=0):

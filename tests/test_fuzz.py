@@ -22,12 +22,12 @@ from cdgkd_utils.data.constants import DEAP_EEG
 from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
 from cdgkd_utils.data.deap.ratings import RATING_COLUMNS
 from cdgkd_utils.data.deap.reader import HALF_A_HUNDREDTH, open_tree, trials_of
-from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.files.bdf_writer import write_bdf
 from cdgkd_utils.data.files.video import frames_at
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.mahnob.recording import read_eeg, stimulus_span
 from cdgkd_utils.data.mahnob.session_xml import read_session
+from cdgkd_utils.data.types import DataError
 
 FACTOR = int(os.environ.get("CDGKD_FUZZ", "1"))
 HANGS_AFTER = 60  # s for one input

@@ -9,7 +9,7 @@ from smoke_runs import SMOKE
 
 from cdgkd_utils.config import ParameterError, Params
 from cdgkd_utils.data.load import load_windows, twin_settings, windows_key
-from cdgkd_utils.data.twin.worlds import World, find_world
+from cdgkd_utils.data.twin import World, find_world
 from cdgkd_utils.experiments import runs
 from cdgkd_utils.experiments.gain import Gain, WorldBank, expected_accuracy, redrawn
 from cdgkd_utils.experiments.runs import Experiment

@@ -27,7 +27,7 @@ from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.mahnob.writer import write_mahnob
 from cdgkd_utils.data.splits.protocols import protocol_folds
 from cdgkd_utils.data.splits.split import make_split
-from cdgkd_utils.data.twin.generator import TwinSettings, prepare_subject
+from cdgkd_utils.data.twin import TwinSettings, prepare_subject
 from cdgkd_utils.experiments.recipes import table_recipes
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.experiments.study import Study

@@ -10,7 +10,7 @@ from planted import PLANTED, planted_study, planted_windows
 from scipy.special import expit
 
 from cdgkd_utils.data.splits.split import trial_ids
-from cdgkd_utils.data.twin.plan import eeg_posterior
+from cdgkd_utils.data.twin import eeg_posterior
 from cdgkd_utils.experiments import derived, runs
 from cdgkd_utils.experiments.derived import derive, part_rows
 from cdgkd_utils.experiments.losses import Guide

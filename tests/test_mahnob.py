@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG
-from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.files.bdf_writer import write_bdf
 from cdgkd_utils.data.mahnob import reader as mahnob
 from cdgkd_utils.data.mahnob.reader import SUBSETS, open_mahnob, trials_of
+from cdgkd_utils.data.types import DataError
 
 LABELS = [*DEAP_EEG, "EXG1", "Resp", "Temp"]
 ONSET, SECONDS = 30 * 256 + 3, 6.32  # an odd sample, and no whole number of seconds

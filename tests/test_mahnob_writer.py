@@ -13,8 +13,9 @@ from cdgkd_utils.data.mahnob import writer as mahnob_writer
 from cdgkd_utils.data.mahnob.reader import open_mahnob, trials_of
 from cdgkd_utils.data.mahnob.session_xml import read_session
 from cdgkd_utils.data.mahnob.writer import write_mahnob
-from cdgkd_utils.data.twin.face import parameters_at
-from cdgkd_utils.data.twin.generator import TwinSettings, face_track, plan_subject, prepare_twin
+from cdgkd_utils.data.twin import TwinSettings, plan_subject, prepare_subject
+from cdgkd_utils.data.twin.face import face_track, parameters_at
+from cdgkd_utils.data.types import Windows
 from cdgkd_utils.data.windows import windows_from_trials
 
 SETTINGS = TwinSettings(layout="mahnob", n_subjects=1, n_trials=2, n_windows=2, seed=3)
@@ -37,7 +38,8 @@ def root(home, tmp_path_factory):
 
 def test_read_back_as_prepared(root):
     tree = open_mahnob(root)
-    read, direct = windows_from_trials(trials_of(tree), n_windows=0), prepare_twin(SETTINGS, progress=False)
+    read = windows_from_trials(trials_of(tree), n_windows=0)
+    direct = Windows.joined([prepare_subject(SETTINGS, k) for k in range(1, SETTINGS.n_subjects + 1)])
     assert read.index.equals(direct.index) and len(read) == 4
     np.testing.assert_array_equal(read.frame_mask, direct.frame_mask)
     # 24 bits on offsets of millivolts, twice the rate and back, another filter design: 0.1 µV in 10.

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.mahnob.session_xml import read_session, session_number, session_place
+from cdgkd_utils.data.types import DataError
 
 # As the real files are laid out: the declaration, then everything in one line.
 REAL = (

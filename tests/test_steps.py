@@ -15,13 +15,13 @@ import pytest
 from cdgkd_utils.config import Params
 from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG
 from cdgkd_utils.data.deap.dat_file import read_dat
-from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.normalise import Normaliser
 from cdgkd_utils.data.steps import chain as chain_module
 from cdgkd_utils.data.steps import sample
 from cdgkd_utils.data.steps.chain import preprocessing_steps
 from cdgkd_utils.data.steps.step import Step
+from cdgkd_utils.data.types import DataError
 from cdgkd_utils.viz import steps as viz
 
 SECONDS = 12

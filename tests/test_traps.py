@@ -22,9 +22,9 @@ from cdgkd_utils.data.deap.dat_file import write_dat
 from cdgkd_utils.data.deap.raw_signal import EOG
 from cdgkd_utils.data.deap.raw_writer import TWENTE_EEG, trigger_words
 from cdgkd_utils.data.deap.reader import open_tree, read_deap
-from cdgkd_utils.data.errors import DataError
 from cdgkd_utils.data.files.bdf_writer import write_bdf
 from cdgkd_utils.data.files.video import frames_at
+from cdgkd_utils.data.types import DataError
 from cdgkd_utils.data.windows import windows_from_trials
 
 LABELS = np.array([[2.0, 8, 3, 4], [7, 2, 6, 5], [8, 7, 2, 6]])  # of experiments 1, 2, 3

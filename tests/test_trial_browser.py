@@ -9,8 +9,8 @@ import pytest
 
 from cdgkd_utils.data.constants import BANDS, CHANNELS, RATINGS, SFREQ
 from cdgkd_utils.data.load import load_windows
-from cdgkd_utils.data.look import trial_frames, window_frames
 from cdgkd_utils.data.types import Windows
+from cdgkd_utils.data.windows import trial_frames, window_frames
 from cdgkd_utils.viz.signals import band_power, electrode_positions
 from cdgkd_utils.viz.style import COLOURS
 from cdgkd_utils.viz.widgets import trial_browser as browser

@@ -4,21 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cdgkd_utils.data.twin.generator import prepare_twin, synthesise_peripheral
 
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, RATINGS, WINDOW_SAMPLES
 from cdgkd_utils.data.extractors.hog768 import box_reduce, hog768
+from cdgkd_utils.data.twin import TwinSettings, plan_subject, prepare_subject
 from cdgkd_utils.data.twin import generator as twin
-from cdgkd_utils.data.twin.generator import (
-    TwinSettings,
-    face_track,
-    plan_subject,
-    prepare_subject,
-    prepare_twin,
-    render,
-    synthesise_eeg,
-    synthesise_peripheral,
-    synthesise_trials,
-)
+from cdgkd_utils.data.twin.eeg import synthesise_eeg, synthesise_trials
+from cdgkd_utils.data.twin.face import face_track, render
 
 SMALL = TwinSettings(n_subjects=2, n_trials=3, n_windows=2, seed=4)
 

@@ -8,9 +8,8 @@ from scipy.signal import welch
 from scipy.stats import spearmanr
 
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, TARGETS, WINDOW_SAMPLES
-from cdgkd_utils.data.twin.eeg import _fade, code_weights
-from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, synthesise_eeg
-from cdgkd_utils.data.twin.leadfield import TASK_SITES
+from cdgkd_utils.data.twin import TwinSettings, plan_subject
+from cdgkd_utils.data.twin.eeg import TASK_SITES, _fade, code_weights, synthesise_eeg
 
 ONE_HEAD = TwinSettings(n_trials=120, n_windows=1, seed=1)
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from cdgkd_utils.data.extractors.hog768 import box_reduce, hog768
-from cdgkd_utils.data.twin.face import bin_centres, parameters_at
-from cdgkd_utils.data.twin.face_drawing import PARAMETERS, draw_face
-from cdgkd_utils.data.twin.generator import TwinSettings, face_track, plan_subject, render
+from cdgkd_utils.data.twin import TwinSettings, plan_subject
+from cdgkd_utils.data.twin.face import PARAMETERS, bin_centres, draw_face, face_track, parameters_at, render
 
 SMALL = TwinSettings(n_subjects=2, n_trials=3, n_windows=2, seed=4)
 

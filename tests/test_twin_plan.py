@@ -9,7 +9,7 @@ import pytest
 from cdgkd_utils import config
 from cdgkd_utils.data.constants import MISSING_CLIPS, RATINGS, TARGETS
 from cdgkd_utils.data.mahnob.reader import SUBSETS
-from cdgkd_utils.data.twin.generator import WORLDS, TwinSettings, plan_subject, truth_table
+from cdgkd_utils.data.twin import WORLDS, TwinSettings, plan_subject, truth_table
 
 SMALL = TwinSettings(n_subjects=2, n_trials=3, n_windows=2, seed=4)
 MANY = TwinSettings(n_trials=20_000)

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.text import Annotation
 
-from cdgkd_utils.data.twin.worlds import WORLDS, World, find_world
+from cdgkd_utils.data.twin import WORLDS, World, find_world
 from cdgkd_utils.viz import style
 from cdgkd_utils.viz.phase import COLUMNS, GAIN_COLOURS, gain_limit, n_as_predicted, phase_alt, phase_figure
 from cdgkd_utils.viz.widgets.world_explorer import (

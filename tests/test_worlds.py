@@ -12,9 +12,8 @@ from scipy.stats import norm
 from cdgkd_utils.config import WORLDS, ParameterError, Params
 from cdgkd_utils.data import load
 from cdgkd_utils.data.constants import TARGETS
-from cdgkd_utils.data.twin.generator import TwinSettings, plan_subject, prepare_subject, truth_table
-from cdgkd_utils.data.twin.plan import BIAS_SD, RATING_SCALE, eeg_posterior
-from cdgkd_utils.data.twin.worlds import find_world
+from cdgkd_utils.data.twin import TwinSettings, eeg_posterior, find_world, plan_subject, prepare_subject, truth_table
+from cdgkd_utils.data.twin.plan import BIAS_SD, RATING_SCALE
 from cdgkd_utils.data.types import Windows
 
 # Nothing shared; a face that knows nothing; a face without a part of its own; an unequal mixture.

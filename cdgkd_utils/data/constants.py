@@ -19,7 +19,7 @@ DEAP_EEG = (
 ).split()
 DEAP_PERIPHERAL = "hEOG vEOG zEMG tEMG GSR Resp Plet Temp".split()
 
-# 28 channels without the midline, left hemisphere then right (TSception's order; method.md section 0).
+# 28 channels without the midline, left hemisphere then right (TSception's order).
 LEFT = "Fp1 AF3 F3 F7 FC5 FC1 C3 T7 CP5 CP1 P3 P7 PO3 O1".split()
 RIGHT = "Fp2 AF4 F4 F8 FC6 FC2 C4 T8 CP6 CP2 P4 P8 PO4 O2".split()
 CHANNELS = (*LEFT, *RIGHT)
@@ -31,3 +31,15 @@ VIDEO_SUBJECTS = 22  # s01..s22 have face video
 # Clips missing at the end of a subject's session (874 of 880 exist).
 MISSING_CLIPS = {3: 1, 5: 1, 11: 3, 14: 1}
 N_DEAP_TRIALS = 40
+
+SESSIONS_PER_SUBJECT = 130  # MAHNOB-HCI numbers the sessions of subject s from 130 (s - 1) on
+N_MAHNOB_TRIALS = 20
+
+
+def session_number(subject: int, presentation: int, neutral: bool = False) -> int:
+    """Number of a MAHNOB-HCI session; the neutral clip before a trial has the number before.
+
+    >>> session_number(1, 1), session_number(10, 15), session_number(10, 15, neutral=True)
+    (2, 1200, 1199)
+    """
+    return SESSIONS_PER_SUBJECT * (subject - 1) + 2 * presentation - int(neutral)

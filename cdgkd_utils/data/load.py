@@ -1,69 +1,49 @@
-"""Windows for a set of notebook parameters, through the cache."""
+"""Windows for a set of parameters: prepared once, subject by subject, then opened as memory maps.
+
+A preparation is the folder ``prepared/<key>`` under the home, with ``eeg.npy`` and ``video.npy`` (float16),
+``mask.npy``, ``index.csv``, ``truth.csv`` (twin) and ``meta.json``. It appears complete or not at all; until then
+finished subjects wait in ``<key>.parts``, so an interrupted preparation goes on where it stopped.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, replace
-from functools import partial
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
 
-from ..config import Params, home, n_cores
-from .cache import LAYOUT_VERSION, prepared
-from .errors import DataError
+from ..config import Params, home, n_cores, shown
+from .deap import raw as deap_raw
+from .deap import reader as deap
 from .extractors import extractor as open_extractor
-from .extractors.mediapipe_faces import engine_version
-from .files.fingerprint import files_digest, settings_key
-from .trees import Tree, check_root, tree_meta, tree_parts
-from .twin.generator import TwinSettings, prepare_subject
-from .types import Windows
+from .mahnob import reader as mahnob
+from .twin import TwinSettings, draw_faces, prepare_subject
+from .twin.design import twin_settings
+from .types import DataError, Windows
+from .windows import subject_windows
 
-# Sources of this folder whose change makes stored windows stale.
-# Those of an extractor are in its version, so that work on one leaves the windows of the others as they are.
-_SHARED = ("constants.py", "types.py", "extractors/hog768.py", "files/filtering.py")
-_FILES = ("files/video.py", "files/mark.py", "files/tables.py", "files/signal_checks.py")
-TWIN_SOURCES = (*_SHARED, "mahnob/session_xml.py", "twin/*.py")
-# Sources, by digest, whose windows equal those of older ones: in the world of the faces, in the others. What was stored
-# and trained with those stays valid. tests/test_worlds.py compares with digests of the older arrays.
-SAME_WINDOWS = {
-    "dc39a23203113a657de53ce7ee5a1b67": ("be039386a241b3861d9119fde1deda6f", "027b2e353cd1161182d986c7c8689357")
+# A part of every key: raise a data set's where its numbers change (tests/test_golden.py tells).
+DATA_VERSION = {"twin": 1, "twin_mahnob": 1, "deap": 1, "deap_raw": 1, "mahnob": 1}
+_CLIPS = ("metadata_csv/participant_ratings.csv", "face_video/s*/*", "SYNTHETIC", "truth.csv")
+_KEY_FILES = {
+    "deap": ("data_preprocessed_python/s*.dat", *_CLIPS),
+    "deap_raw": ("data_original/s*.bdf", *_CLIPS),
+    "mahnob": ("Sessions/*/session.xml", "Sessions/*/*.bdf", "Sessions/*/*.avi", "SYNTHETIC", "truth.csv"),
 }
-FACE_WORLD = {"027b2e353cd1161182d986c7c8689357": "be039386a241b3861d9119fde1deda6f"}
-FACE_WORLD = "mixed"  # where faces are drawn: data/twin/plan.py
-DEAP_SOURCES = (
-    *(*_SHARED, *_FILES),
-    *(
-        "extractors/face_crop.py",
-        "windows.py",
-        "deap/reader.py",
-        "deap/ratings.py",
-        "deap/dat_file.py",
-        "deap/dat_pickle.py",
-    ),
-)
-DEAP_RAW_SOURCES = (*DEAP_SOURCES, "files/bdf.py", "deap/raw.py", "deap/raw_signal.py", "deap/timing.py")
-MAHNOB_SOURCES = (
-    *DEAP_SOURCES,
-    *("files/bdf.py", *(f"mahnob/{name}.py" for name in ("reader", "recording", "session", "session_xml"))),
-)
-SOURCES = {"deap": DEAP_SOURCES, "deap_raw": DEAP_RAW_SOURCES, "mahnob": MAHNOB_SOURCES}
-
-
-def twin_settings(params: Params, repeat: int = 0) -> TwinSettings:
-    """The twin that a profile and a world ask for; each repetition has its own people.
-
-    In MAHNOB-HCI's design trials are at most 20, and the profile ``paper`` takes its 30 people and whole films.
-    """
-    scale, whole = params.scale, params.layout == "mahnob" and params.profile == "paper"
-    return TwinSettings(
-        n_subjects=30 if whole else scale.n_subjects,
-        n_trials=min(scale.n_trials, 20) if params.layout == "mahnob" else scale.n_trials,
-        n_windows=0 if whole else scale.n_windows,
-        seed=params.seed + repeat,
-        world=params.world,
-        layout=params.layout,
-    )
+_OPEN = {"deap": deap.open_tree, "deap_raw": deap_raw.open_raw_tree, "mahnob": mahnob.open_mahnob}
+_TRIALS = {"deap": deap.trials_of, "deap_raw": deap_raw.trials_of, "mahnob": mahnob.trials_of}
+_ARRAYS = {"eeg": "eeg", "video": "video", "mask": "frame_mask"}  # file, attribute of Windows
 
 
 def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> Windows:
@@ -82,99 +62,207 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
     Returns
     -------
     Windows
-        Read-only memory maps; ``meta["name"]`` says what numbers from them may be called.
+        Read-only memory maps. ``meta["name"]`` says what numbers from them may be called, ``meta["excluded"]``
+        what was left out: (subject, trial, reason).
 
     Raises
     ------
     DataError
         A file of the data set is missing, damaged or contradicts another. Nothing is stored then.
+    PermissionError
+        The home cannot be written to, or the stored windows are another user's.
     """
-    n_jobs = n_jobs or n_cores()
+    _files_digest.cache_clear()  # the files may have changed since
+    settings, n_jobs = _settings(params, repeat), n_jobs or n_cores()
+    folder = home() / "prepared" / settings_key(settings)
+    if folder.is_dir():
+        return _opened(folder)
     if params.is_twin:
-        settings, bank = twin_settings(params, repeat), _bank(params, repeat)
-        parts = {
-            f"s{subject:02d}": partial(prepare_subject, settings, subject, params.extractor, *_faces_of(subject, bank))
-            for subject in range(1, settings.n_subjects + 1)
-        }
-        return prepared(_key_settings(params, repeat), parts, home(), n_jobs=n_jobs, description="twin")
+        people = twin_settings(params, repeat)
+        parts = {s: partial(_twin_subject, people, s, params.extractor) for s in range(1, people.n_subjects + 1)}
+        return prepared(settings, parts, n_jobs=n_jobs, description="twin")
     tree = check_root(params)
-    key, choices = _key_settings(params, repeat, tree), _choices(params)
-    return prepared(
-        key,
-        tree_parts(tree, **choices),
-        home(),
-        finish=partial(tree_meta, tree, choices, key["fingerprint"]),
-        n_jobs=n_jobs,
-        description=f"reading {tree.name}",
-    )
-
-
-def _bank(params: Params, repeat: int) -> Windows | None:
-    """Stored windows with the same faces: those of the world in which faces are drawn, if they are there."""
-    if params.world == FACE_WORLD:
-        return None
-    there = replace(params, world=FACE_WORLD)
-    return load_windows(there, repeat=repeat) if is_prepared(there, repeat) else None
-
-
-def _faces_of(subject: int, bank: Windows | None) -> list[Windows]:
-    """One person's windows, in memory and without the EEG, as they are sent to another process; none without a bank."""
-    if bank is None:
-        return []
-    rows = np.flatnonzero(bank.index["subject"].to_numpy() == subject)
-    nothing = np.zeros((0, *bank.eeg.shape[1:]), np.float32)
-    return [Windows(nothing, np.array(bank.video[rows]), np.array(bank.frame_mask[rows]), bank.index.iloc[rows])]
-
-
-def is_prepared(params: Params, repeat: int = 0) -> bool:
-    """Whether the windows of these parameters are stored."""
-    return (home() / "prepared" / windows_key(params, repeat)).is_dir()
+    choices = {name: settings[name] for name in ("n_windows", "extractor", "crop")}
+    parts = {s: partial(subject_windows, tree, s, _TRIALS[params.dataset], **choices) for s in tree.subjects}
+    meta = {"name": tree.name, "synthetic": tree.synthetic is not None, "skipped": tree.n_skipped, "settings": choices}
+    return prepared(settings, parts, meta, n_jobs=n_jobs, description=f"reading {tree.name}")
 
 
 def windows_key(params: Params, repeat: int = 0) -> str:
-    """Key that the prepared windows of these parameters have, or will have, without preparing them.
-
-    Raises
-    ------
-    DataError
-        As :func:`check_root`.
-    """
-    return settings_key({"layout": LAYOUT_VERSION, **_key_settings(params, repeat)})
+    """Key that the prepared windows of these parameters have, or will have; nothing is prepared or opened."""
+    return settings_key(_settings(params, repeat))
 
 
-def _choices(params: Params) -> dict[str, object]:
-    n_windows, crop = params.scale.n_windows, params.crop
-    return {"n_windows": n_windows, "extractor": params.extractor, "baseline": "none", "crop": crop}
+def settings_key(settings: Mapping[str, object]) -> str:
+    """SHA-256 of settings as canonical JSON, 32 hex digits; the order of keys does not matter."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _key_settings(params: Params, repeat: int, tree: Tree | None = None) -> dict[str, object]:
+def _settings(params: Params, repeat: int) -> dict[str, object]:
     """All that decides the windows."""
+    settings = {"dataset": params.dataset, "version": DATA_VERSION[params.dataset], "extractor": params.extractor}
+    settings["extractor_version"] = open_extractor(params.extractor).version
     if params.is_twin:
-        settings, code = asdict(twin_settings(params, repeat)), _code(TWIN_SOURCES)
-        code = SAME_WINDOWS.get(code, (code, code))[params.world != FACE_WORLD]
-        return {"dataset": "twin", "settings": settings, "code": code, **_seeing(params.extractor)}
-    settings = {"fingerprint": _fingerprint(tree or check_root(params)), "settings": _choices(params)}
-    code = _code(SOURCES[params.dataset])
-    return {"dataset": params.dataset, **settings, "code": code, **_seeing(params.extractor, params.crop)}
+        return settings | {"twin": asdict(twin_settings(params, repeat))}
+    files = _files_digest(str(Path(params.data_root).expanduser()), params.dataset) or check_root(params).name
+    return settings | {"files": files, "n_windows": params.scale.n_windows, "crop": params.crop}
 
 
-def _fingerprint(tree: Tree) -> str:
+@cache
+def _files_digest(root: str, dataset: str) -> str:
+    """Digest of the names, sizes and times of the files that a data set's windows come from; empty without any."""
+    paths = sorted({path for pattern in _KEY_FILES[dataset] for path in Path(root).glob(pattern)} if root else ())
     try:
-        return files_digest(tree.root, tree.files())
-    except OSError as error:  # a folder under a file's name, a broken link, no permission
+        found = [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    except OSError as error:  # a broken link, no permission
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); expected a file") from error
+    return settings_key({"files": found}) if found else ""
+
+
+def check_root(params: Params):
+    """The folder that `params` names, opened and checked by its reader; a DataError says what is wrong with it."""
+    if not params.data_root:
         raise DataError(
-            f"{error.filename}: cannot be read ({error.strerror}); expected a file: copy it again"
+            f"parameter data_root: empty, but dataset={params.dataset!r} reads files; give its folder, "
+            "or set dataset='twin'"
+        )
+    tree = _OPEN[params.dataset](params.data_root)
+    if not tree.subjects:
+        reason = next((found.reason for found in tree.sessions if found.kind == "S"), "no emotional clip")
+        raise DataError(f"data_root {params.data_root!r}: not one session is usable; the first: {reason}")
+    return tree
+
+
+def _twin_subject(people: TwinSettings, subject: int, extractor: str) -> Windows:
+    """One person's windows; faces are stored under a key without the world, and drawn once for all worlds."""
+    decided = {name: getattr(people, name) for name in ("seed", "n_trials", "n_windows", "layout", "film_share")}
+    decided |= {"version": DATA_VERSION["twin"], "extractor": open_extractor(extractor).version}
+    folder = home() / "faces" / settings_key(decided) / f"s{subject:02d}"
+    if not folder.is_dir():
+        with new_folder(folder, folder.parent) as temporary:
+            for name, array in zip(("video", "mask"), draw_faces(people, subject, extractor), strict=True):
+                np.save(temporary / f"{name}.npy", array)
+    return prepare_subject(people, subject, extractor, tuple(np.load(folder / f"{n}.npy") for n in ("video", "mask")))
+
+
+def prepared(
+    settings: Mapping[str, object],
+    parts: Mapping[int, Callable[[], Windows]],
+    meta: Mapping[str, object] | None = None,
+    *,
+    n_jobs: int = 1,
+    description: str = "preparing",
+) -> Windows:
+    """Windows from the cache, or made part by part and stored there.
+
+    `settings` are all that decides the windows, as plain JSON values: their hash is the key. `parts`, by subject, make
+    each one's windows, in other processes if `n_jobs` allows. `meta` is by default the first part's.
+    """
+    folder = home() / "prepared" / settings_key(settings)
+    waiting = folder.with_name(f"{folder.name}.parts")
+    places = {waiting / f"s{subject:02d}": build for subject, build in parts.items()}
+    jobs = [delayed(_store)(build, place) for place, build in places.items() if not place.is_dir()]
+    try:
+        finished = Parallel(n_jobs=max(1, min(n_jobs, len(jobs))), return_as="generator_unordered")(jobs)
+        for _ in tqdm(finished, description, total=len(parts), initial=len(parts) - len(jobs), unit="subject"):
+            pass
+        extra = {"key": folder.name, "cache_settings": settings}
+        with new_folder(folder, waiting) as temporary:
+            _join([_opened(place) for place in places], meta, extra, temporary)
+    except DataError:
+        shutil.rmtree(waiting, ignore_errors=True)  # the files have to change, and with them the key
+        raise
+    except FileNotFoundError:  # another process prepared the same windows, finished first and removed the parts
+        if not folder.is_dir():
+            raise
+    shutil.rmtree(waiting, ignore_errors=True)
+    return _opened(folder)
+
+
+def _store(build: Callable[[], Windows], folder: Path) -> None:
+    windows = build()
+    with new_folder(folder, folder.parent) as temporary:
+        np.save(temporary / "eeg.npy", _half("eeg", windows.eeg, windows.index))
+        np.save(temporary / "video.npy", _half("video", windows.video, windows.index))
+        np.save(temporary / "mask.npy", windows.frame_mask)
+        _write_tables(windows.index, windows.truth, windows.meta, temporary)
+
+
+def _half(name: str, array: np.ndarray, index: pd.DataFrame) -> np.ndarray:
+    """Rounded to float16, which changes a number by at most 2**-11 of itself: 16 nV in 32 µV, below any EEG's noise."""
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    if not np.isfinite(half).all():
+        place = tuple(np.argwhere(~np.isfinite(half))[0])
+        row = index.iloc[place[0]]
+        raise DataError(
+            f"{name}: {array[place]:g} in subject {row['subject']}, trial {row['trial']}, window {row['window']}; "
+            "expected finite numbers of at most 65,504 (EEG in µV, without offset)"
+        )
+    return half
+
+
+def _join(parts: list[Windows], meta: Mapping | None, extra: dict[str, object], folder: Path) -> None:
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        raise DataError("not one window with EEG and face video; check the clips")
+    for file, name in _ARRAYS.items():
+        arrays = [getattr(part, name) for part in filled]
+        shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
+        whole = np.lib.format.open_memmap(folder / f"{file}.npy", "w+", arrays[0].dtype, shape)
+        np.concatenate(arrays, out=whole)
+        whole.flush()
+    gathered = {
+        "excluded": [tuple(found) for part in parts for found in part.meta.get("excluded", ())],
+        "dropped": sum(part.meta.get("dropped", 0) for part in parts),
+    }
+    index = pd.concat([part.index for part in filled], ignore_index=True)
+    truth = None if filled[0].truth is None else pd.concat([part.truth for part in filled], ignore_index=True)
+    _write_tables(index, truth, {**(meta or parts[0].meta), **gathered, **extra}, folder)
+
+
+def _write_tables(index: pd.DataFrame, truth: pd.DataFrame | None, meta: Mapping, folder: Path) -> None:
+    index.to_csv(folder / "index.csv", index=False)
+    if truth is not None:
+        truth.to_csv(folder / "truth.csv", index=False)
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def _opened(folder: Path) -> Windows:
+    try:
+        arrays = {name: np.load(folder / f"{file}.npy", mmap_mode="r") for file, name in _ARRAYS.items()}
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        tables = {name: folder / f"{name}.csv" for name in ("index", "truth")}
+        # Names of stimuli stay text, numbers what they were.
+        read = partial(pd.read_csv, dtype={"stimulus": str}, float_precision="round_trip")
+        return Windows(**arrays, **{n: read(path) for n, path in tables.items() if path.exists()}, meta=meta)
+    except PermissionError as error:
+        raise PermissionError(
+            f"{error.filename}: no permission to read; ask its owner for it, or set CDGKD_HOME to a folder of your own"
         ) from error
+    except (EOFError, ValueError, TypeError) as error:
+        raise DataError(f"{shown(folder)}: damaged ({error}); delete this folder and it is prepared again") from error
 
 
-def _seeing(extractor: str, crop: str = "centre") -> dict[str, str]:
-    """Versions of what decides the features besides this folder's modules."""
-    with contextlib.closing(open_extractor(extractor)) as extract:
-        versions = {"extractor": extract.version}
-    return versions | ({"face finder": engine_version()} if crop == "face" else {})
+@contextlib.contextmanager
+def new_folder(out: str | os.PathLike, workshop: Path | None = None) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it gets its name when the block ends well, else nothing is left.
 
-
-def _code(patterns: tuple[str, ...]) -> str:
-    """Digest of some modules of this folder: windows prepared by other code are other windows."""
-    here = Path(__file__).parent
-    return files_digest(here, [path for pattern in patterns for path in here.glob(pattern)])
+    `out` must not exist yet, or be empty (FileExistsError). With a `workshop`, where the temporary folder then lies, an
+    `out` that another process has finished meanwhile is as good as this one.
+    """
+    out = Path(out).absolute()
+    if workshop is None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise FileExistsError(f"out {str(out)!r}: exists and is not empty; choose another folder or remove it")
+    temporary = (workshop or out.parent) / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        try:
+            os.replace(temporary, out)
+        except OSError:
+            if workshop is None or not out.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,14 @@ import numpy as np
 import pandas as pd
 
 from .constants import TARGETS
+
+
+class DataError(ValueError):
+    """A file of a data set is missing, damaged or contradicts another file.
+
+    The message names the file, what was expected there and what to do.
+    """
+
 
 Rows = np.ndarray | slice | int
 ALL = slice(None)
@@ -82,6 +90,20 @@ class Windows:
     index: pd.DataFrame
     truth: pd.DataFrame | None = None
     meta: dict = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Windows], meta: dict | None = None) -> Windows:
+        """Windows of several people, one after another in memory; `meta` is by default the first part's."""
+        filled = [part for part in parts if len(part)] or [parts[0]]
+        whole = {
+            name: np.concatenate([getattr(part, name) for part in filled]) for name in ("eeg", "video", "frame_mask")
+        }
+        tables = {
+            name: pd.concat([getattr(part, name) for part in filled], ignore_index=True)
+            for name in ("index", "truth")
+            if getattr(filled[0], name) is not None
+        }
+        return cls(**whole, **tables, meta=parts[0].meta if meta is None else meta)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -1,23 +1,27 @@
-"""Windows of 4 s from trials, with the features of five frames each."""
+"""Windows of 4 s from trials, with the features of five frames each, and the pictures behind them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ..config import Params
 from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, RATINGS, SFREQ, WINDOW_SAMPLES, WINDOW_SECONDS
 from .extractors import FeatureExtractor
 from .extractors import extractor as open_extractor
 from .extractors.face_crop import crop_faces
 from .extractors.mediapipe_faces import find_boxes
 from .files.video import frames_at
-from .types import Trial, Windows
+from .twin import plan_subject
+from .twin.design import twin_settings
+from .twin.face import face_track, render
+from .types import DataError, Trial, Windows
 
-BASELINES = ("none", "subtract")
 CROPS = ("centre", "face")
 FACE_SOURCE = 512  # pixels, edge of the central square in which a face is looked for
 # Centres of the five bins of 0.8 s, seconds from the start of a window.
@@ -25,27 +29,10 @@ FRAME_OFFSETS = (np.arange(N_FRAMES) + 0.5) * WINDOW_SECONDS / N_FRAMES
 
 
 def window_starts(n_samples: int, n_windows: int) -> np.ndarray:
-    """First samples of evenly spaced windows that do not overlap.
+    """First samples of at most `n_windows` (0: all) evenly spaced windows that do not overlap.
 
-    Windows lie on a grid of 4 s, so that they hold the same samples and frames whatever their number.
-
-    Parameters
-    ----------
-    n_samples : int
-        Length of the trial at 128 Hz.
-    n_windows : int
-        The largest number of windows; 0 takes all that fit.
-
-    Returns
-    -------
-    ndarray, shape (n,), int64
-        ``n`` is the smaller of `n_windows` and the number that fits; each window is the middle of an
-        equal share of the trial.
-
-    Raises
-    ------
-    ValueError
-        Not one window fits, or `n_windows` is negative.
+    Windows lie on a grid of 4 s, so that they hold the same samples and frames whatever their number; each is the
+    middle of an equal share of the trial. A ValueError where not one fits.
     """
     n_fitting = n_samples // WINDOW_SAMPLES
     if n_fitting < 1:
@@ -57,13 +44,11 @@ def window_starts(n_samples: int, n_windows: int) -> np.ndarray:
 
 
 def windows_from_trials(
-    trials: Iterable[Trial], n_windows: int, extractor: str = "hog", baseline: str = "none", crop: str = "centre"
+    trials: Iterable[Trial], n_windows: int, extractor: str = "hog", crop: str = "centre"
 ) -> Windows:
     """Cut trials into windows and describe their faces by features.
 
     Frame ``j`` of window ``w`` is the one shown ``4 w + 0.4 + 0.8 j`` s after the start of the clip.
-    A window of which no frame can be seen is left out, counted in ``meta["dropped"]`` and named in
-    ``meta["excluded"]``: (subject, trial, reason).
 
     Parameters
     ----------
@@ -72,28 +57,23 @@ def windows_from_trials(
     n_windows : int
         Largest number of windows per trial; 0 takes all.
     extractor : str
-        A name that :func:`~cdgkd_utils.data.extractors.extractor` knows.
-    baseline : {"none", "subtract"}
-        ``subtract`` takes away each channel's mean over the 3 s before playback.
+        A name that :func:`~cdgkd_utils.data.features.extractor` knows.
     crop : {"centre", "face"}
-        What an extractor sees: the central square, or the face followed through the clip (extra ``mediapipe``).
+        What an extractor sees: the central square, or the face (extra ``mediapipe``).
 
     Returns
     -------
     Windows
-        Sorted as `trials`, then by window.
+        Sorted as `trials`, then by window. A window of which no frame can be seen is left out, counted in
+        ``meta["dropped"]`` and named in ``meta["excluded"]``: (subject, trial, reason).
 
     Raises
     ------
     DataError
         A clip cannot be decoded.
-    ExtractorError
-        What the extractor or the crop needs is not installed.
     ValueError
         A parameter is not one of its choices, or a trial is too short.
     """
-    if baseline not in BASELINES:
-        raise ValueError(f"baseline: expected one of {', '.join(BASELINES)}, got {baseline!r}")
     if crop not in CROPS:
         raise ValueError(f"crop: expected one of {', '.join(CROPS)}, got {crop!r}")
     eeg, video, masks, index, excluded, n_dropped = [], [], [], [], [], 0
@@ -107,29 +87,19 @@ def windows_from_trials(
             if unseen := (starts[~mask.any(axis=1)] // WINDOW_SAMPLES).tolist():
                 n_dropped += len(unseen)
                 excluded.append((trial.subject, trial.trial, _unseen(trial.video, unseen)))
-            offset = trial.baseline.mean(axis=1, keepdims=True) if baseline == "subtract" else 0.0
             for start, window_features, window_mask in zip(starts.tolist(), features, mask, strict=True):
                 if not window_mask.any():
                     continue
-                eeg.append((trial.eeg[:, start : start + WINDOW_SAMPLES] - offset).astype(np.float32))
+                eeg.append(trial.eeg[:, start : start + WINDOW_SAMPLES].astype(np.float32))
                 video.append(window_features)
                 masks.append(window_mask)
-                index.append(
-                    {
-                        "subject": trial.subject,
-                        "trial": trial.trial,
-                        "presentation": trial.presentation,
-                        "stimulus": trial.stimulus,
-                        "window": start // WINDOW_SAMPLES,
-                        **trial.ratings,
-                    }
-                )
-    columns = ["subject", "trial", "presentation", "stimulus", "window", *RATINGS]
+                place = (trial.subject, trial.trial, trial.presentation, trial.stimulus, start // WINDOW_SAMPLES)
+                index.append((*place, *(trial.ratings[name] for name in RATINGS)))
     return Windows(
         eeg=np.stack(eeg) if eeg else np.zeros((0, len(CHANNELS), WINDOW_SAMPLES), np.float32),
         video=np.stack(video) if video else np.zeros((0, N_FRAMES, N_VIDEO_FEATURES), np.float32),
         frame_mask=np.stack(masks) if masks else np.zeros((0, N_FRAMES), bool),
-        index=pd.DataFrame(index, columns=columns),
+        index=pd.DataFrame(index, columns=["subject", "trial", "presentation", "stimulus", "window", *RATINGS]),
         meta={"dropped": n_dropped, "excluded": excluded},
     )
 
@@ -139,27 +109,28 @@ def _unseen(clip: Path, windows: list[int]) -> str:
     return f"{clip.name}: no frame with a face in {names}, left out; the clip ends before, or shows nobody there"
 
 
+def subject_windows(tree, subject: int, trials_of: Callable[..., Iterable[Trial]], **options: object) -> Windows:
+    """One subject's windows of a reader's opened folder; of a folder that the twin wrote, with their truth."""
+    excluded: list[tuple[int, str]] = []
+    windows = windows_from_trials(trials_of(tree, [subject], excluded=excluded), **options)
+    here = f"{tree.root}{os.sep}"  # what is stored names files inside the folder, not where it lies
+    left_out = [(subject, trial, reason.replace(here, "")) for trial, reason in excluded]
+    windows.meta["excluded"] = [*left_out, *windows.meta["excluded"]]
+    truth = tree.truth()
+    if truth is not None:
+        keys = ["subject", "trial"]
+        windows.truth = windows.index[keys].merge(truth, on=keys, how="left").drop(columns=keys)
+        if len(windows.truth) != len(windows) or windows.truth.isna().to_numpy().any():
+            raise DataError(f"{tree.root}: truth.csv: expected one row for each trial; write the folder again")
+    return windows
+
+
 def describe_faces(
     path: Path, times: np.ndarray, extract: FeatureExtractor, crop: str = "centre", rate: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the frames of one clip.
+    """Features of the frames of one clip, (n, 768), zero where the mask, (n,), is False: no frame, or no face in it.
 
-    Parameters
-    ----------
-    path : Path
-    times : ndarray, shape (n,)
-        In s from the start of the clip, ascending.
-    extract : FeatureExtractor
-    crop : {"centre", "face"}
-    rate : float, optional
-        Frames per second; default: what the clip's header says.
-
-    Returns
-    -------
-    features : ndarray, shape (n, 768), float32
-        Zero where the mask is False.
-    mask : ndarray, shape (n,), bool
-        False where there is no frame, or no face in it.
+    `times` are in s from the start of the clip, ascending; `rate` in frames per second, by default the header's.
     """
     frames, mask = frames_at(path, times, extract.size if crop == "centre" else FACE_SOURCE, rate)
     if crop == "face":
@@ -170,3 +141,60 @@ def describe_faces(
     if len(shown):
         features[shown], mask[shown] = extract(frames[shown])
     return features, mask
+
+
+def trial_frames(
+    params: Params, windows: Windows, rows: Sequence[int], size: int = 128, repeat: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The frames behind some windows of one trial, drawn again (twin) or decoded again (files).
+
+    Parameters
+    ----------
+    params : Params
+        What `windows` were loaded with.
+    windows : Windows
+        Arrays of your own have no pictures: their masks are False.
+    rows : sequence of int
+        Numbers of the windows, all of one trial, in the order of time.
+    size : int
+        Edge of the pictures in pixels.
+    repeat : int
+
+    Returns
+    -------
+    frames : ndarray, shape (n, 5, size, size, 3), uint8
+    mask : ndarray, shape (n, 5), bool
+        True where the frame exists.
+    times : ndarray, shape (5,)
+        In s from the start of each window.
+    """
+    index = windows.index.iloc[list(rows)]
+    trials = index[["subject", "trial"]].drop_duplicates()
+    if len(trials) != 1:
+        raise ValueError(f"rows: expected windows of one trial, got those of {len(trials)} trials")
+    subject, trial = (int(number) for number in trials.iloc[0])
+    times = (index["window"].to_numpy()[:, None] * WINDOW_SECONDS + FRAME_OFFSETS).ravel()
+    if windows.meta.get("cache_settings", {}).get("dataset") != params.dataset:  # arrays of your own
+        frames, mask = np.zeros((len(times), size, size, 3), np.uint8), np.zeros(len(times), bool)
+    elif params.is_twin:
+        settings = twin_settings(params, repeat)
+        plan = plan_subject(settings, subject)
+        (place,) = np.flatnonzero(plan.trial == trial)
+        frames = render(face_track(settings, plan, int(place)), times, size)
+        mask = np.array(windows.frame_mask[list(rows)])
+    else:
+        frames, mask = frames_at(*_clip(params, subject, trial, times, size))
+    return frames.reshape(len(rows), N_FRAMES, size, size, 3), mask.reshape(len(rows), N_FRAMES), FRAME_OFFSETS
+
+
+def _clip(params: Params, subject: int, trial: int, times: np.ndarray, size: int) -> tuple:
+    """What `frames_at` needs to show a trial's face video."""
+    from .deap.ratings import read_ratings
+    from .mahnob.session import inspect_session
+
+    root = Path(params.data_root).expanduser()
+    if params.dataset == "mahnob":
+        found = inspect_session(root / "Sessions" / str(trial), trial)
+        return found.video, times, size, found.video_rate
+    ratings = read_ratings(root, [subject])
+    return ratings.loc[ratings["Experiment_id"] == trial, "clip"].item(), times, size, None

@@ -16,15 +16,15 @@ from ..config import Params, home
 from ..data.constants import N_FRAMES, N_VIDEO_FEATURES, WINDOW_SECONDS
 from ..data.deap.ratings import read_ratings
 from ..data.deap.writer import write_deap
-from ..data.errors import DataError
 from ..data.extractors import extractor as open_extractor
 from ..data.extractors.face_crop import crop_faces
 from ..data.extractors.hog768 import box_reduce
 from ..data.extractors.mediapipe_faces import find_boxes
-from ..data.files.fingerprint import settings_key
 from ..data.files.mark import TRUTH_FILE
 from ..data.files.video import frames_at
-from ..data.twin.generator import TwinSettings
+from ..data.load import settings_key
+from ..data.twin import TwinSettings
+from ..data.types import DataError
 from ..data.windows import CROPS, FACE_SOURCE, FRAME_OFFSETS
 
 Predict = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -18,7 +18,7 @@ from .. import __version__
 from ..config import Params
 from ..data.constants import N_FRAMES, N_VIDEO_FEATURES
 from ..data.extractors import extractor as open_extractor
-from ..data.files.new_folder import new_folder
+from ..data.load import new_folder
 from ..data.normalise import VIDEO_CLIP, Normaliser
 from ..experiments.derived import calibrated_temperature
 from ..experiments.runs import Experiment, RunRecord, run_key

@@ -22,10 +22,9 @@ from torch import Tensor, nn
 
 from ..data.constants import WINDOW_SECONDS
 from ..data.extractors import extractor as open_extractor
-from ..data.look import trial_frames
 from ..data.normalise import VIDEO_CLIP, Normaliser
-from ..data.twin.generator import PICTURE as TWIN_PICTURE
-from ..data.windows import FACE_SOURCE, FRAME_OFFSETS
+from ..data.twin import PICTURE as TWIN_PICTURE
+from ..data.windows import FACE_SOURCE, FRAME_OFFSETS, trial_frames
 from ..models.frontend import band_covariances
 from .clip import describe_frames
 from .perturb import GREY, SWEEPS, Change

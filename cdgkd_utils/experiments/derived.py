@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn import functional as F
 
-from ..data.twin.plan import eeg_posterior
+from ..data.twin import eeg_posterior
 from ..methods.guide_report import guide_report
 from ..methods.late_fusion import late_fusion
 from ..methods.svm import fit_svm

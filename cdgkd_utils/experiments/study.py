@@ -19,7 +19,7 @@ from ..data.normalise import Normaliser
 from ..data.splits.audit import audit, forbid_leaks
 from ..data.splits.protocols import Fold, protocol_folds
 from ..data.splits.split import Split, certify, deal_trials, make_split, trial_ids
-from ..data.twin.plan import plan_subject
+from ..data.twin import plan_subject
 from ..data.types import Windows
 from ..models.frontend import band_covariances
 from ..training import Inputs

@@ -16,9 +16,8 @@ import torch
 
 from ..config import Params, world_name
 from ..data.constants import BANDS, RATINGS, TARGETS
-from ..data.load import FACE_WORLD, load_windows, twin_settings, windows_key
-from ..data.twin.plan import TwinSettings, plan_subject, truth_table
-from ..data.twin.worlds import World, find_world
+from ..data.load import load_windows, twin_settings, windows_key
+from ..data.twin import FACE_WORLD, TwinSettings, World, find_world, plan_subject, truth_table
 from ..data.types import Windows
 from .recipes import find_recipe
 from .runs import Experiment, RunRecord

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..data.twin.worlds import WORLDS, find_world
+from ..data.twin import WORLDS, find_world
 from .statistics import holm, independent_repeats
 
 HELP = ("0.2/0.05/0/1.6", "0.35/0.05/0.05/1.6", "0.3/0.2/0.05/1.6", "0.2/0.15/0.1/1.6")

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, RATINGS, SFREQ, WINDOW_SAMPLES
-from ..errors import DataError
+from ..types import DataError
 from .dat_pickle import array_of, load_notes, numbers_of
 
 LONGEST_SECONDS = 63  # of the release's trials; a longer one has another sampling rate

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..constants import RATINGS
-from ..errors import DataError
 from ..files.tables import numbers_only, read_table
+from ..types import DataError
 
 VIDEO_FOLDER = "face_video"
 RATINGS_FILE = "metadata_csv/participant_ratings.csv"

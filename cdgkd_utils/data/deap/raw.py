@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..constants import BASELINE_SECONDS, CHANNEL_ROWS, CHANNELS, DEAP_EEG, SFREQ, WINDOW_SECONDS
-from ..errors import DataError
 from ..files.bdf import open_bdf
 from ..files.mark import SYNTHETIC_FILE, read_mark
 from ..files.signal_checks import UnusableSignal, check_signals
-from ..types import Trial
+from ..types import DataError, Trial
 from .ratings import RATINGS_FILE, VIDEO_FOLDER, read_ratings
 from .raw_signal import EOG, RAW_SFREQ, find_channels, load_trial, playback_onsets, preprocess
 from .reader import DeapTree, make_trial, subjects_with

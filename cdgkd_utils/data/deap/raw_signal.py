@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..constants import BASELINE_SECONDS, DEAP_EEG, SFREQ
-from ..errors import DataError
 from ..files.bdf import channel_words
 from ..files.filtering import band_pass
 from ..files.signal_checks import REMEDY, UnusableSignal, flat_channels
-from ..types import Trial
+from ..types import DataError, Trial
 
 if TYPE_CHECKING:
     import mne

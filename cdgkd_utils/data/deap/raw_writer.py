@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy.signal import resample_poly
 
-from ..constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, SFREQ, WINDOW_SAMPLES, WINDOW_SECONDS
+from ..constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, SFREQ, TARGETS, WINDOW_SAMPLES, WINDOW_SECONDS
 from ..files.bdf_writer import write_bdf_blocks
-from ..twin.eeg import synthesise_eeg, synthesise_peripheral
-from ..twin.leadfield import EYES, leadfield
-from ..twin.plan import SubjectPlan, TwinSettings
+from ..twin import SubjectPlan, TwinSettings
+from ..twin.eeg import EYES, leadfield, n_times, synthesise_eeg
 from .ratings import RATINGS_FILE
 from .raw import RAW_FOLDER
 from .raw_signal import PLAYBACK, RAW_SFREQ
@@ -227,3 +226,37 @@ def _blocks(
         out[n_eeg + 8] = gsr if site.geneva else 1e9 / gsr  # Ohm, or nS
         out[-3:] = respiration, plet, temperature
         yield out, words[first * _UP : last * _UP]
+
+
+def synthesise_peripheral(settings: TwinSettings, plan: SubjectPlan) -> np.ndarray:
+    """Plausible peripheral channels; nothing in this package learns from them.
+
+    They have their own random stream, so the EEG is the same with and without them.
+
+    Parameters
+    ----------
+    settings : TwinSettings
+    plan : SubjectPlan
+
+    Returns
+    -------
+    ndarray, shape (n_trials, 8, 384 + 512 * n_windows), float64
+        ``DEAP_PERIPHERAL`` order; µV for EOG and EMG, Ohm for GSR, raw units for the rest.
+    """
+    n = n_times(settings.n_windows)
+    seconds = np.arange(n) / SFREQ
+    out = np.empty((settings.n_trials, len(DEAP_PERIPHERAL), n))
+    for row in range(settings.n_trials):
+        rng = settings.stream(plan.subject, "peripheral", row + 1)
+        noise = rng.standard_normal((len(DEAP_PERIPHERAL), n))
+        slow = np.cumsum(rng.standard_normal((2, n)), axis=1)
+        breath, pulse, phase = rng.uniform(0.2, 0.3), rng.uniform(1.0, 1.4), rng.uniform(0, 2 * np.pi)
+        arousal = plan.x_eeg[row, TARGETS.index("arousal")]
+        onset = np.clip(seconds - BASELINE_SAMPLES / SFREQ, 0, None)
+        out[row, 0:2] = 15 * noise[0:2] + 2 * slow
+        out[row, 2:4] = np.array([[10.0], [25.0]]) * noise[2:4]
+        out[row, 4] = 2e5 - 4e3 * (1 + 0.5 * arousal) * (1 - np.exp(-onset / 4)) + 50 * noise[4]
+        out[row, 5] = 800 + 400 * np.sin(2 * np.pi * breath * seconds + phase) + 5 * noise[5]
+        out[row, 6] = -8e3 + 5e3 * np.sin(2 * np.pi * pulse * seconds + phase) ** 3 + 100 * noise[6]
+        out[row, 7] = -0.05 + 1e-3 * onset / 60 + 1e-3 * noise[7]
+    return out

@@ -20,11 +20,9 @@ import numpy as np
 import pandas as pd
 
 from ..constants import BASELINE_SAMPLES, CHANNEL_ROWS, CHANNELS, RATINGS, SFREQ
-from ..errors import DataError
-from ..files.fingerprint import files_digest
 from ..files.mark import SYNTHETIC_FILE, TRUTH_FILE, read_mark, read_truth, tree_name
 from ..files.signal_checks import UnusableSignal, check_signals
-from ..types import Trial
+from ..types import DataError, Trial
 from .dat_file import read_dat
 from .ratings import RATING_COLUMNS, RATINGS_FILE, VIDEO_FOLDER, read_ratings
 
@@ -233,9 +231,3 @@ def read_deap(root: str | Path, subjects: Iterable[int] | None = None) -> Iterat
     Koelstra et al., DEAP: a database for emotion analysis using physiological signals, IEEE T-AFFC 2012.
     """
     return trials_of(open_tree(root, subjects))
-
-
-def deap_fingerprint(root: str | Path) -> str:
-    """Content hash of the files that :func:`read_deap` uses: names and bytes, 32 hex digits."""
-    tree = open_tree(root)
-    return files_digest(tree.root, tree.files())

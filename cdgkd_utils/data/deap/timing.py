@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..types import DataError
 from .raw_signal import RAW_SFREQ
 
 LEAST_TRIALS = 5

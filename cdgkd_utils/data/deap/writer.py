@@ -16,13 +16,13 @@ from tqdm.auto import tqdm
 
 from ..constants import VIDEO_FPS, VIDEO_SECONDS, WINDOW_SECONDS
 from ..files.mark import SYNTHETIC_FILE, TRUTH_FILE
-from ..files.new_folder import new_folder
-from ..twin.eeg import synthesise_eeg, synthesise_peripheral
+from ..load import new_folder
+from ..twin import SubjectPlan, TwinSettings, plan_subject, truth_table
+from ..twin.eeg import synthesise_eeg
 from ..twin.face import face_track, render
-from ..twin.generator import SubjectPlan, TwinSettings, plan_subject, truth_table
 from .dat_file import write_dat
 from .ratings import RATING_COLUMNS, RATINGS_FILE, VIDEO_FOLDER
-from .raw_writer import write_raw
+from .raw_writer import synthesise_peripheral, write_raw
 from .reader import DAT_FOLDER
 
 WARNING = (

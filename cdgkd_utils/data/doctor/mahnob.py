@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from ..constants import TARGETS
-from ..errors import DataError
 from ..files.mark import SYNTHETIC_FILE
 from ..mahnob.reader import SUBSETS, MahnobTree, open_mahnob
 from ..mahnob.recording import MAHNOB_SFREQ, read_eeg
 from ..mahnob.session import VIDEO_RATE
 from ..mahnob.session_xml import N_MAHNOB_TRIALS
+from ..types import DataError
 from .report import Report, clip_facts, clip_table, spread
 
 _LICENCE = "MAHNOB-HCI is handed out for research after signing the end user licence agreement on its own page"

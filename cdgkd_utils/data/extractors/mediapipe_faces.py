@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..files.fingerprint import file_digest
 from .protocol import ExtractorError, source_digest
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def bundle_path() -> Path:
 def engine_version() -> str:
     """Digests of this module and of the network files, and MediaPipe's version: what decides landmarks and boxes."""
     path = bundle_path()
-    return f"faces {source_digest(__file__)} mediapipe-{version('mediapipe')} {file_digest(path)[:12]}"
+    return f"faces {source_digest(__file__)} mediapipe-{version('mediapipe')} {source_digest(path)}"
 
 
 class FaceFinder:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DataError
+from ..types import DataError
 
 if TYPE_CHECKING:
     import mne

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..constants import TARGETS
-from ..errors import DataError
+from ..types import DataError
 from .tables import numbers_only, read_table
 
 SYNTHETIC_FILE, TRUTH_FILE = "SYNTHETIC", "truth.csv"

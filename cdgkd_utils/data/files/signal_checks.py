@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..constants import WINDOW_SECONDS
-from ..errors import DataError
+from ..types import DataError
 
 # No electrode on a head gives 60 mV within 4 to 45 Hz; and half-precision numbers end at 65 504.
 LARGEST_MICROVOLT = 6e4

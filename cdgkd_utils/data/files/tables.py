@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import DataError
+from ..types import DataError
 
 
 def read_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:

@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ..errors import DataError
 from ..extractors.hog768 import box_reduce
+from ..types import DataError
 
 # A clip that yields a smaller part of the frames its header announces was cut off; headers err by a few frames.
 COMPLETE = 0.9

@@ -13,8 +13,7 @@ from xml.sax.saxutils import quoteattr
 import av
 import numpy as np
 
-from ..twin.face import FaceTrack, render
-from ..twin.face_drawing import PARAMETERS
+from ..twin.face import PARAMETERS, FaceTrack, render
 from .session import VIDEO_RATE
 
 HEADER_RATE = 61  # frames per second that the clips announce; they really have VIDEO_RATE

@@ -19,9 +19,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..constants import RATINGS
-from ..errors import DataError
 from ..files.mark import SYNTHETIC_FILE, TRUTH_FILE, read_mark, read_truth, tree_name
-from ..types import Trial
+from ..types import DataError, Trial
 from .recording import read_eeg
 from .session import XML_FILE, MahnobSession, inspect_session
 from .session_xml import session_place

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ..constants import BASELINE_SAMPLES, CHANNEL_ROWS, CHANNELS, DEAP_EEG, SFREQ, WINDOW_SECONDS
-from ..errors import DataError
 from ..files.bdf import channel_words, open_bdf
 from ..files.filtering import band_pass
 from ..files.signal_checks import REMEDY, UnusableSignal, check_signals, flat_channels
+from ..types import DataError
 
 MAHNOB_SFREQ = 256  # Hz
 MARGIN_SECONDS = 30.0  # recorded before and after the clip

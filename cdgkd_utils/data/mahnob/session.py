@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-from ..errors import DataError
+from ..types import DataError
 from .recording import StimulusSpan, stimulus_span
 from .session_xml import SessionXml, read_session, session_place
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
-from ..errors import DataError
+from ..types import DataError
 
 SESSIONS_PER_SUBJECT = 130  # numbers set aside for each subject; the first 40 belong to the emotion experiment
 N_MAHNOB_TRIALS = 20

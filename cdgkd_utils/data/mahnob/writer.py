@@ -17,18 +17,11 @@ from tqdm.auto import tqdm
 from ..constants import BASELINE_SECONDS, DEAP_EEG, RATINGS, SFREQ, TARGETS, WINDOW_SECONDS
 from ..files.bdf_writer import write_bdf
 from ..files.mark import SYNTHETIC_FILE, TRUTH_FILE
-from ..files.new_folder import new_folder
+from ..load import new_folder
+from ..twin import SubjectPlan, TwinSettings, plan_subject, truth_table
 from ..twin.design import film_seconds
-from ..twin.generator import (
-    SubjectPlan,
-    TwinSettings,
-    face_track,
-    plan_subject,
-    synthesise_rest,
-    synthesise_trials,
-    truth_table,
-)
-from ..twin.leadfield import leadfield
+from ..twin.eeg import synthesise_rest, synthesise_trials
+from ..twin.face import face_track
 from .files import CRF, N_GREY, gaze_table, grey_clip, session_text, write_clip
 from .reader import SESSION_FOLDER
 from .recording import MAHNOB_SFREQ, MARGIN_SECONDS, PULSE
@@ -104,7 +97,6 @@ def write_mahnob(
 
 
 def _write_tree(settings: TwinSettings, root: Path, frame_size: int, n_jobs: int) -> None:
-    leadfield()  # once here, so that the processes find it ready
     plans = [plan_subject(settings, subject) for subject in range(1, settings.n_subjects + 1)]
     note = {"warning": WARNING, "layout": "mahnob", "settings": asdict(settings), "frame_size": frame_size, "crf": CRF}
     (root / SYNTHETIC_FILE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

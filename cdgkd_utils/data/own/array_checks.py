@@ -11,9 +11,8 @@ import pandas as pd
 from scipy.signal import resample_poly
 
 from ..constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, RATINGS, SFREQ, TARGETS, WINDOW_SECONDS
-from ..errors import DataError
 from ..extractors.hog768 import PICTURE, box_reduce, hog768
-from ..types import Windows
+from ..types import DataError, Windows
 
 LOWEST_SFREQ = 100.0  # Hz; below it the 30-45 Hz band is cut into
 VOLT_LIKE, OFFSET_LIKE = 0.01, 1000.0  # µV; band-passed EEG lies between 1 and 100

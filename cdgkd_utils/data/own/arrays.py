@@ -26,8 +26,7 @@ import numpy as np
 import pandas as pd
 
 from ..constants import CHANNELS, RATINGS, TARGETS, WINDOW_SAMPLES
-from ..errors import DataError
-from ..types import Windows
+from ..types import DataError, Windows
 from . import array_checks as check
 
 UNKNOWN = "unknown"

@@ -15,7 +15,6 @@ from ..deap.raw import RAW_FOLDER
 from ..deap.reader import DAT_FOLDER
 from ..extractors import extractor as open_extractor
 from ..files.video import frames_at
-from ..half import half_eeg
 from ..mahnob.reader import SESSION_FOLDER
 from ..normalise import Normaliser
 from ..types import Trial, Windows
@@ -66,13 +65,15 @@ def preprocessing_steps(params: Params, chain: str = "", baseline: str = "none")
     if params.is_twin or (chain != params.dataset and not (root / FOLDERS[chain]).is_dir()):
         root = sample_tree(chain.removesuffix("_raw"))
     steps, trial = CHAINS[chain](root)
-    windows = windows_from_trials([trial], 0, params.extractor, baseline, params.crop)
+    windows = windows_from_trials([trial], 0, params.extractor, params.crop)
+    if baseline == "subtract":
+        windows.eeg = (windows.eeg - trial.baseline.mean(axis=1, keepdims=True)).astype(np.float32)
     return [*steps, *_window_steps(windows, baseline), *_video_steps(trial, windows, params)]
 
 
 def _window_steps(windows: Windows, baseline: str) -> list[Step]:
     starts = _starts(windows)
-    stored = replace(windows, eeg=half_eeg(windows.eeg, windows.index))
+    stored = replace(windows, eeg=windows.eeg.astype(np.float16))
     scaled = Normaliser.fit(stored, np.arange(len(stored))).eeg(stored)
     options = {"none": "the baseline is not used", "subtract": "minus each channel's mean over the baseline"}
     cut = f"pieces of {WINDOW_SECONDS:g} s without overlap; {options[baseline]}"

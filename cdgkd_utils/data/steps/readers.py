@@ -16,12 +16,11 @@ from ..deap import raw as deap_raw
 from ..deap import reader as deap
 from ..deap.dat_file import read_dat
 from ..deap.raw_signal import EOG, MARGIN, RAW_SFREQ, load_trial, preprocess
-from ..errors import DataError
 from ..files.bdf import open_bdf
 from ..files.filtering import band_pass
 from ..mahnob import reader as mahnob
 from ..mahnob.recording import MAHNOB_SFREQ
-from ..types import Trial
+from ..types import DataError, Trial
 from .step import MICROVOLT, Step
 
 FILTERED = "filter without phase shift: offset and drift vanish, mains of 50 Hz partly"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import shutil
 from pathlib import Path
 
 from ...config import home
 from ..constants import WINDOW_SECONDS
 from ..deap.writer import write_deap
-from ..files.fingerprint import files_digest
 from ..mahnob.writer import write_mahnob
-from ..twin.generator import TwinSettings
+from ..twin import TwinSettings
 
 # One person each, trials of full length. With this seed the person saw DEAP's stimulus 1 second, stimulus 2 first.
 SAMPLES = {
@@ -25,7 +25,8 @@ _SOURCES = ("constants.py", "steps/sample.py", "twin/*.py", "deap/*.py", "mahnob
 @functools.cache  # of what this process has loaded, also where a source is edited meanwhile
 def _code() -> str:
     here = Path(__file__).parents[1]
-    return files_digest(here, [path for pattern in _SOURCES for path in here.glob(pattern)])
+    paths = sorted(path for pattern in _SOURCES for path in here.glob(pattern))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def sample_tree(layout: str) -> Path:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from scipy import fft
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
-from ..constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, SFREQ, TARGETS, WINDOW_SAMPLES
-from .leadfield import BACKGROUND, EYES, N_BACKGROUND, TASK, TASK_SITES, leadfield
-from .plan import SubjectPlan, TwinSettings
+from ..constants import BANDS, BASELINE_SAMPLES, DEAP_EEG, SFREQ, TARGETS, WINDOW_SAMPLES
+from .design import TwinSettings
+from .plan import SubjectPlan
 
-BANDS = ("theta", "alpha", "beta", "gamma")
+TASK_SITES = ("F3", "F4", "C3", "C4", "T7", "T8", "P3", "P4", "O1", "O2", "Fz")  # dipoles that carry the code
+N_BACKGROUND = 20
+TASK = slice(0, len(TASK_SITES))
+BACKGROUND = slice(TASK.stop, TASK.stop + N_BACKGROUND)
+EYES = slice(BACKGROUND.stop, BACKGROUND.stop + 2)
+
+BAND_NAMES = list(BANDS)  # theta, alpha, beta, gamma
 CENTRE = np.array([6.0, 10.0, 20.0, 36.0])  # Hz
 WIDTH = np.array([1.0, 1.2, 4.0, 5.0])  # Hz, sd of the Gaussian amplitude spectrum
 AMPLITUDE = np.array([1.2, 2.2, 1.0, 0.7])  # relative to the source's pink noise
@@ -39,12 +47,27 @@ CODE = (
 )
 
 
+@cache
+def leadfield() -> np.ndarray:
+    """Potentials of 33 unit dipoles at the 32 electrodes, shape (32, 33), average reference, each of peak 1.
+
+    Rows in ``DEAP_EEG`` order; columns: the 11 task dipoles under ``TASK_SITES``, 20 background dipoles, 2 eyes
+    (slices ``TASK``, ``BACKGROUND``, ``EYES``). By MNE's spherical model of four shells;
+    tests/test_leadfield.py computes the shipped table again.
+    """
+    table = Path(__file__).with_name("leadfield.csv")
+    columns = np.loadtxt(table, delimiter=",", skiprows=1, usecols=range(1, EYES.stop + 1))
+    columns -= columns.mean(axis=0)
+    columns.flags.writeable = False
+    return columns
+
+
 def code_weights() -> np.ndarray:
     """The code as an array, shape (2 targets, 11 sources, 4 bands)."""
-    weights = np.zeros((len(TARGETS), len(TASK_SITES), len(BANDS)))
+    weights = np.zeros((len(TARGETS), len(TASK_SITES), len(BAND_NAMES)))
     for target, band, sites, weight in CODE:
         for site in sites:
-            weights[TARGETS.index(target), TASK_SITES.index(site), BANDS.index(band)] = weight
+            weights[TARGETS.index(target), TASK_SITES.index(site), BAND_NAMES.index(band)] = weight
     return weights
 
 
@@ -54,29 +77,14 @@ def n_times(n_windows: int) -> int:
 
 
 def synthesise_eeg(settings: TwinSettings, plan: SubjectPlan) -> np.ndarray:
-    """EEG of all trials of one person.
+    """EEG of all trials of one person, shape (n_trials, 32, 384 + 512 * n_windows), µV at 128 Hz, ``DEAP_EEG`` order.
 
     Each of the 11 sources is pink noise plus four bands of amplitude ``A exp(lp / 2)`` with
     ``lp = person + gain * sum_targets K x_eeg + trial + window`` (normal parts); the 3 s before the
     stimulus lack the code. Electrodes see the sources, 20 pink background dipoles, blinks, muscle
-    bursts and white noise, re-referenced to the average of all 32.
-
-    Parameters
-    ----------
-    settings : TwinSettings
-    plan : SubjectPlan
-
-    Returns
-    -------
-    ndarray, shape (n_trials, 32, 384 + 512 * n_windows), float64
-        µV at 128 Hz, ``DEAP_EEG`` order; row i is trial i + 1.
+    bursts and white noise, re-referenced to the average of all 32. Row i is trial i + 1.
     """
-    if plan.n_windows.min() != plan.n_windows.max():
-        raise ValueError("plan: its trials differ in length; take synthesise_trials")
-    out = np.empty((settings.n_trials, len(DEAP_EEG), n_times(int(plan.n_windows[0]))))
-    for row, trial in enumerate(synthesise_trials(settings, plan, range(settings.n_trials))):
-        out[row] = trial
-    return out
+    return np.stack(list(synthesise_trials(settings, plan, range(settings.n_trials))))
 
 
 def synthesise_trials(settings: TwinSettings, plan: SubjectPlan, rows: Iterable[int]) -> Iterator[np.ndarray]:
@@ -95,22 +103,9 @@ def synthesise_trials(settings: TwinSettings, plan: SubjectPlan, rows: Iterable[
 
 
 def synthesise_rest(settings: TwinSettings, plan: SubjectPlan, number: int, n_windows: int) -> np.ndarray:
-    """EEG of a person who feels nothing in particular, such as before and after a film.
-
-    Parameters
-    ----------
-    settings : TwinSettings
-    plan : SubjectPlan
-    number : int
-        Which of the person's rests, 1-based.
-    n_windows : int
-
-    Returns
-    -------
-    ndarray, shape (32, 384 + 512 * n_windows), float64
-    """
-    rng, code = settings.stream(plan.subject, "rest", number), np.zeros((len(TASK_SITES), len(BANDS)))
-    with threadpool_limits(1, user_api="blas"):
+    """EEG of a person who feels nothing in particular, such as before a film; `number` tells a person's rests apart."""
+    rng, code = settings.stream(plan.subject, "rest", number), np.zeros((len(TASK_SITES), len(BAND_NAMES)))
+    with ThreadpoolController().limit(limits=1, user_api="blas"):
         return _trial(rng, _person(settings, plan, n_windows), code, n_windows)
 
 
@@ -136,7 +131,7 @@ def _draw_person(rng: np.random.Generator, n: int) -> _Person:
     mixing = np.eye(n_chans) + MIXING / np.sqrt(n_chans) * rng.standard_normal((n_chans, n_chans))
     eyes = lead[:, EYES].sum(axis=1)
     centre = CENTRE.copy()
-    centre[BANDS.index("alpha")] += ALPHA_PEAK_SD * rng.standard_normal()
+    centre[BAND_NAMES.index("alpha")] += ALPHA_PEAK_SD * rng.standard_normal()
 
     n_fft = fft.next_fast_len(n, real=True)
     freqs = fft.rfftfreq(n_fft, 1 / SFREQ)
@@ -147,7 +142,7 @@ def _draw_person(rng: np.random.Generator, n: int) -> _Person:
         near = slice(int(first), int(last))
         bands.append((near, _unit_variance(np.exp(-0.5 * ((freqs[near] - middle) / width) ** 2), n_fft)))
     return _Person(
-        log_power=PERSON_SD * rng.standard_normal((len(TASK_SITES), len(BANDS))),
+        log_power=PERSON_SD * rng.standard_normal((len(TASK_SITES), len(BAND_NAMES))),
         to_sensors=((mixing @ lead[:, : BACKGROUND.stop]) * gain).astype(np.float32),
         blink=eyes / np.abs(eyes).max(),
         pink=_unit_variance(pink, n_fft),
@@ -164,7 +159,7 @@ def _unit_variance(spectrum: np.ndarray, n_fft: int) -> np.ndarray:
 def _trial(rng: np.random.Generator, person: _Person, code: np.ndarray, n_windows: int) -> np.ndarray:
     """One trial, shape (32, n_times), from its code, shape (11, 4)."""
     n = n_times(n_windows)
-    shape = (len(TASK_SITES), len(BANDS))
+    shape = (len(TASK_SITES), len(BAND_NAMES))
     log_power = person.log_power + TRIAL_SD * rng.standard_normal(shape)
     log_power = log_power + WINDOW_SD * rng.standard_normal((1 + n_windows, *shape))
     log_power[1:] += code  # the first piece is the baseline, before anything was felt
@@ -210,37 +205,3 @@ def _fade(n_windows: int) -> np.ndarray:
     after = np.clip(steps / (CROSSFADE * SFREQ) + 0.5, 0, 1)
     after = np.vstack([np.ones_like(after[:1]), after, np.zeros_like(after[:1])])
     return (after[:-1] - after[1:]).astype(np.float32)
-
-
-def synthesise_peripheral(settings: TwinSettings, plan: SubjectPlan) -> np.ndarray:
-    """Plausible peripheral channels; nothing in this package learns from them.
-
-    They have their own random stream, so the EEG is the same with and without them.
-
-    Parameters
-    ----------
-    settings : TwinSettings
-    plan : SubjectPlan
-
-    Returns
-    -------
-    ndarray, shape (n_trials, 8, 384 + 512 * n_windows), float64
-        ``DEAP_PERIPHERAL`` order; µV for EOG and EMG, Ohm for GSR, raw units for the rest.
-    """
-    n = n_times(settings.n_windows)
-    seconds = np.arange(n) / SFREQ
-    out = np.empty((settings.n_trials, len(DEAP_PERIPHERAL), n))
-    for row in range(settings.n_trials):
-        rng = settings.stream(plan.subject, "peripheral", row + 1)
-        noise = rng.standard_normal((len(DEAP_PERIPHERAL), n))
-        slow = np.cumsum(rng.standard_normal((2, n)), axis=1)
-        breath, pulse, phase = rng.uniform(0.2, 0.3), rng.uniform(1.0, 1.4), rng.uniform(0, 2 * np.pi)
-        arousal = plan.x_eeg[row, TARGETS.index("arousal")]
-        onset = np.clip(seconds - BASELINE_SAMPLES / SFREQ, 0, None)
-        out[row, 0:2] = 15 * noise[0:2] + 2 * slow
-        out[row, 2:4] = np.array([[10.0], [25.0]]) * noise[2:4]
-        out[row, 4] = 2e5 - 4e3 * (1 + 0.5 * arousal) * (1 - np.exp(-onset / 4)) + 50 * noise[4]
-        out[row, 5] = 800 + 400 * np.sin(2 * np.pi * breath * seconds + phase) + 5 * noise[5]
-        out[row, 6] = -8e3 + 5e3 * np.sin(2 * np.pi * pulse * seconds + phase) ** 3 + 100 * noise[6]
-        out[row, 7] = -0.05 + 1e-3 * onset / 60 + 1e-3 * noise[7]
-    return out

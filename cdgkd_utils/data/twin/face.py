@@ -1,14 +1,24 @@
-"""Face video of the synthetic twin: parameters at the bin centres, drawn at any time between."""
+"""Face video of the synthetic twin: what a face does in a trial, and how it is drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from ..constants import N_FRAMES, VIDEO_FPS, WINDOW_SECONDS
-from .face_drawing import EXPRESSION, PARAMETERS, FaceIdentity, draw_face
-from .plan import SubjectPlan, TwinSettings
+from .design import TwinSettings
+from .plan import EXPRESSION, Colour, FaceIdentity, SubjectPlan
+
+Shape = tuple[np.ndarray, Colour]  # corners in half picture widths from the middle, shape (n, 2)
+
+PARAMETERS = (*EXPRESSION, "blink", "shift_x", "shift_y", "yaw", "roll", "disc_radius", "disc_x", "disc_y")
+STRONGEST = 2.5  # expressions saturate smoothly here, so that a face stays a face
+
+_MOUTH, _DISC = (95, 25, 30), (96, 84, 78)
+_WHITE, _PUPIL = (242, 240, 236), (22, 18, 18)
 
 FEELING_GAIN, TRIAL_SD, FRAME_SD = 1.5, 0.5, 0.4  # of the expression
 BURST_PROBABILITY, BURST, REST = 0.7, (0.7, 1.3), 0.25  # how much of the feeling a window shows
@@ -21,25 +31,114 @@ POSE_TRIAL_SD = np.array([0.03, 0.03, 0.35, 0.05])
 POSE_FRAME_SD = np.array([0.012, 0.012, 0.12, 0.018])
 
 
+def draw_face(identity: FaceIdentity, values: Mapping[str, float], size: int) -> np.ndarray:
+    """Draw one picture, shape (size, size, 3), uint8, from one number for each of ``PARAMETERS``.
+
+    Expressions are in expression units (0 = neutral), `blink` is 0 (open) to 1 (closed), shifts and the disc are in
+    half picture widths, `yaw` about -1..1, `roll` in radians.
+    """
+    who = identity
+    curve, mouth_open, brow_raise, tilt, eye_open = (
+        STRONGEST * np.tanh(values[name] / STRONGEST) for name in EXPRESSION
+    )
+    turn = 0.10 * values["yaw"]  # inner features move across the head when it turns
+    head: list[Shape] = []
+    dark, brows = _shade(who.skin, 0.72), _shade(who.hair, 0.6)
+
+    head.append((_oval(0, -0.10, who.width + 0.10, who.height + 0.06), who.hair))
+    neck = np.array([(-0.24, 0.5), (0.24, 0.5), (0.28, 1.0), (-0.28, 1.0)])
+    head.append((neck, _shade(who.skin, 0.82)))
+    shirt = np.array([(-0.95, 1.6), (-0.8, 1.02), (-0.26, 0.88), (0.26, 0.88), (0.8, 1.02), (0.95, 1.6)])
+    head.append((shirt, who.shirt))
+    for side in (-1, 1):
+        head.append((_oval(side * who.width - 0.4 * turn, 0.02, 0.07, 0.14), _shade(who.skin, 0.88)))
+    head.append((_oval(0, 0, who.width, who.height), who.skin))
+    rim = _oval(0, 0, who.width, who.height)
+    head.append((np.vstack([rim[rim[:, 1] < -who.hairline], [(0, -who.hairline + 0.04)]]), who.hair))
+
+    eyes_y = -0.14
+    openness = max(0.10 + 0.035 * eye_open, 0.015) * (1 - 0.9 * values["blink"]) * who.eye_size / 0.14
+    for side in (-1, 1):
+        x = side * who.eye_spacing + turn
+        white = _oval(x, eyes_y, who.eye_size, openness)
+        head.append((white - (0, 0.025), dark))
+        head.append((white, _WHITE))
+        for radius, colour in ((0.075, who.iris), (0.035, _PUPIL)):
+            head.append((_oval(x + 0.25 * turn, eyes_y, radius, min(radius, openness)), colour))
+        head.append((_brow(who, side, x, brow_raise, tilt), brows))
+
+    tip = -0.10 + who.nose_length
+    nose = np.array([(0.8 * turn, -0.06), (1.5 * turn + 0.085, tip), (1.5 * turn - 0.085, tip)])
+    head.append((nose, _shade(who.skin, 0.84)))
+    head.extend(_mouth(who, turn, curve, mouth_open))
+    return _paint(head, values, who.background, size)
+
+
+def _brow(who: FaceIdentity, side: int, x: float, brow_raise: float, tilt: float) -> np.ndarray:
+    middle = -0.37 - 0.060 * brow_raise
+    # A positive tilt lifts the inner ends less than the outer ones: the angry V is the negative end.
+    inner, outer = middle - 0.050 * tilt, middle + 0.050 * tilt
+    along = np.array([x - side * 0.15, x + side * 0.02, x + side * 0.18])
+    upper = np.array([inner, middle - 0.05, outer])
+    lower = upper + 2 * who.brow_thickness
+    return np.vstack([np.column_stack([along, upper]), np.column_stack([along, lower])[::-1]])
+
+
+def _mouth(who: FaceIdentity, turn: float, curve: float, mouth_open: float) -> list[Shape]:
+    across = np.linspace(-1, 1, 9)
+    half_width = who.mouth_width * (1 + 0.06 * curve)
+    x = half_width * across + 1.2 * turn
+    bow = 0.085 * curve * (1 - 2 * across**2)  # corners up and centre down when smiling
+    gap = max(0.055 + 0.05 * mouth_open, 0.0) * (1 - across**2)
+    lip = 0.045 * (1 - 0.7 * across**2)
+    top, bottom = who.mouth_y + bow - 0.6 * gap, who.mouth_y + bow + 1.4 * gap
+
+    def ring(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+        return np.vstack([np.column_stack([x, upper]), np.column_stack([x, lower])[::-1]])
+
+    lips = tuple(round(0.55 * c + 0.45 * t) for c, t in zip(who.skin, (150, 40, 50), strict=True))
+    return [(ring(top - lip, bottom + lip), lips), (ring(top, bottom), _MOUTH)]
+
+
+def _paint(shapes: list[Shape], values: Mapping[str, float], background: Colour, size: int) -> np.ndarray:
+    """Turn and shift all shapes at once, then fill them in order; the disc lies in front."""
+    points = np.vstack([polygon for polygon, _ in shapes])
+    c, s = np.cos(values["roll"]), np.sin(values["roll"])
+    points = points @ np.array([[c, s], [-s, c]]) + (values["shift_x"], values["shift_y"])
+    pixels = ((points + 1) * (size / 2) - 0.5).ravel().tolist()
+    picture = Image.new("RGB", (size, size), background)
+    pen = ImageDraw.Draw(picture)
+    start = 0
+    for polygon, colour in shapes:
+        stop = start + 2 * len(polygon)
+        pen.polygon(pixels[start:stop], fill=colour)
+        start = stop
+    if values["disc_radius"] > 0:
+        disc = _oval(values["disc_x"], values["disc_y"], values["disc_radius"], values["disc_radius"])
+        pen.polygon(((disc + 1) * (size / 2) - 0.5).ravel().tolist(), fill=_DISC)
+    return np.asarray(picture)
+
+
+_ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+_CIRCLE = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)])
+
+
+def _oval(x: float, y: float, half_width: float, half_height: float) -> np.ndarray:
+    return _CIRCLE * (half_width, half_height) + (x, y)
+
+
+def _shade(colour: Colour, factor: float) -> Colour:
+    return tuple(round(channel * factor) for channel in colour)
+
+
 @dataclass(frozen=True)
 class FaceTrack:
-    """One trial's face.
-
-    Attributes
-    ----------
-    identity : FaceIdentity
-    times : ndarray, shape (n_keys,)
-        Bin centres in s from the start of the clip.
-    keys : ndarray, shape (n_keys, 13)
-        Value of each of ``PARAMETERS`` at `times`.
-    light : ndarray, shape (3,)
-        Relative brightness in the middle and its change towards the right and the lower edge.
-    """
+    """One trial's face."""
 
     identity: FaceIdentity
-    times: np.ndarray
-    keys: np.ndarray
-    light: np.ndarray
+    times: np.ndarray  # (n_keys,), bin centres in s from the start of the clip
+    keys: np.ndarray  # (n_keys, 13), value of each of PARAMETERS at `times`
+    light: np.ndarray  # (3,), relative brightness in the middle, its change towards the right and the lower edge
 
 
 def bin_centres(n_windows: int) -> np.ndarray:
@@ -52,21 +151,10 @@ def bin_centres(n_windows: int) -> np.ndarray:
 
 
 def face_track(settings: TwinSettings, plan: SubjectPlan, trial_row: int) -> FaceTrack:
-    """Draw what the face does in one trial; of the feelings it knows ``plan.x_video`` only.
+    """What the face does in one trial (0-based row of the plan); of the feelings it knows ``plan.x_video`` only.
 
     ``expression = habit + trial + 1.5 envelope expressiveness (M x_video) + frame`` with normal trial
     (0.5) and frame (0.4) parts; the envelope of a window is U(0.7, 1.3) with probability 0.7, else 0.25.
-
-    Parameters
-    ----------
-    settings : TwinSettings
-    plan : SubjectPlan
-    trial_row : int
-        0-based row of the plan.
-
-    Returns
-    -------
-    FaceTrack
     """
     rng = settings.stream(plan.subject, "face", trial_row + 1)
     n_windows = int(plan.n_windows[trial_row])
@@ -90,30 +178,12 @@ def face_track(settings: TwinSettings, plan: SubjectPlan, trial_row: int) -> Fac
 
 
 def parameters_at(track: FaceTrack, times: np.ndarray) -> np.ndarray:
-    """Parameters between the keys by linear interpolation, constant outside; the keys themselves at the keys.
-
-    Returns
-    -------
-    ndarray, shape (len(times), 13)
-    """
+    """Parameters, shape (len(times), 13): linear between the keys, constant outside."""
     return np.column_stack([np.interp(times, track.times, column) for column in track.keys.T])
 
 
 def render(track: FaceTrack, times: np.ndarray, size: int = 128) -> np.ndarray:
-    """Draw the face at the given times.
-
-    Parameters
-    ----------
-    track : FaceTrack
-    times : ndarray, shape (n,)
-        In s from the start of the clip.
-    size : int
-        Edge of the pictures in pixels.
-
-    Returns
-    -------
-    ndarray, shape (n, size, size, 3), uint8
-    """
+    """Draw the face at the given times (s from the start of the clip), shape (n, size, size, 3), uint8."""
     place = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
     middle, right, down = track.light.astype(np.float32)
     light = np.repeat((middle * (1 + right * place + down * place[:, None]))[:, :, None], 3, axis=2)

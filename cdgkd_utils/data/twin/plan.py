@@ -1,4 +1,4 @@
-"""What happens to each person of the synthetic twin: settings, latents, ratings; no signal yet."""
+"""One person of the synthetic twin: face, feelings, ratings; no signal yet."""
 
 from __future__ import annotations
 
@@ -10,156 +10,89 @@ from scipy.special import ndtr
 
 from ..constants import TARGETS
 from ..types import Windows
-from .design import DESIGNS, Design
-from .face_drawing import FaceIdentity, draw_identity
-from .worlds import WORLDS, find_world
+from .design import FACE_WORLD, WORLDS, Design, TwinSettings
 
 RATING_SCALE = 1.9  # rating points per unit of the latent
 BIAS_SD = 0.2  # how much people differ in using the scale, in units of the latent
-FACES = WORLDS["mixed"]  # the world in which faces are drawn; the others keep them
 
-
-_PURPOSES = ("shared", "eeg_only", "video_only", "rating", "bias", "other_ratings", "order", "identity")
-_PURPOSES += (
-    "eeg_person",
-    "eeg",
-    "face",
-    "peripheral",
-    "rest",
-)  # append only: the place in this list is part of the seed
+Colour = tuple[int, int, int]
+EXPRESSION = ("mouth_curve", "mouth_open", "brow_raise", "brow_tilt", "eye_open")
 
 
 @dataclass(frozen=True)
-class TwinSettings:
-    """Everything that decides the twin's numbers.
+class FaceIdentity:
+    """What does not change in one person's face. Lengths are in half picture widths."""
 
-    Attributes
-    ----------
-    n_subjects, n_trials, n_windows : int
-        People, trials of each, 4 s windows of each trial (MAHNOB-HCI: at most; 0 takes the whole films).
-    seed : int
-    world : str
-        A name of ``WORLDS``, or shares in numbers (:func:`~cdgkd_utils.config.world_numbers`).
-    w_shared, w_eeg, w_video, eeg_gain : float or None
-        Replace the world's value; None keeps it.
-    layout : {"deap", "mahnob"}
-        Whose design the twin follows: 40 trials of one length, or up to 20 films of 34 to 116 s.
+    skin: Colour
+    hair: Colour
+    background: Colour
+    shirt: Colour
+    iris: Colour
+    width: float
+    height: float
+    eye_spacing: float
+    eye_size: float
+    brow_thickness: float
+    nose_length: float
+    mouth_width: float
+    mouth_y: float
+    hairline: float
+    habit: tuple[float, ...]  # the resting expression, EXPRESSION order, in expression units
+    expressiveness: float  # gain of the feeling in the face
 
-    Raises
-    ------
-    ValueError
-        A value is out of range, or world or layout are unknown.
-    """
 
-    n_subjects: int = 22
-    n_trials: int = 40
-    n_windows: int = 4
-    seed: int = 0
-    world: str = "mixed"
-    w_shared: float | None = None
-    w_eeg: float | None = None
-    w_video: float | None = None
-    eeg_gain: float | None = None
-    layout: str = "deap"
+def draw_identity(rng: np.random.Generator) -> FaceIdentity:
+    """Draw a person: uniform shapes and colours, ``habit ~ N(0, 0.5)``, ``expressiveness = exp(0.3 N)``."""
 
-    def __post_init__(self):
-        if self.layout not in DESIGNS:
-            raise ValueError(f"layout: expected one of {', '.join(DESIGNS)}, got {self.layout!r}")
-        find_world(self.world)
-        design, endless = self.design, float("inf")
-        for name, least, most in (
-            ("n_subjects", 1, design.max_subjects or endless),
-            ("n_trials", 1, design.max_trials or endless),
-            ("n_windows", design.min_windows, endless),
-            ("seed", 0, endless),
-        ):
-            if not least <= (value := getattr(self, name)) <= most:
-                limit = f"{least} or more" if value < least else f"at most {most} in layout {self.layout!r}"
-                raise ValueError(f"{name}: expected {limit}, got {value}")
-        if min(self.shares) < 0 or sum(self.shares) >= 1:
-            raise ValueError(f"w_shared, w_eeg, w_video: expected shares >= 0 with a sum below 1, got {self.shares}")
+    def between(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
 
-    @property
-    def design(self) -> Design:
-        """The design of the layout in force."""
-        return DESIGNS[self.layout]
+    def mix(dark: Colour, light: Colour) -> Colour:
+        share = rng.uniform()
+        return tuple(round(a + share * (b - a)) for a, b in zip(dark, light, strict=True))
 
-    @property
-    def shares(self) -> tuple[float, float, float]:
-        """w_shared, w_eeg, w_video in force."""
-        base = find_world(self.world)
-        pairs = ((self.w_shared, base.w_shared), (self.w_eeg, base.w_eeg), (self.w_video, base.w_video))
-        return tuple(default if value is None else float(value) for value, default in pairs)
-
-    @property
-    def code_gain(self) -> float:
-        """EEG log-power per unit of code in force (0.8 in the twin's equations)."""
-        return find_world(self.world).eeg_gain if self.eeg_gain is None else float(self.eeg_gain)
-
-    def stream(self, subject: int, purpose: str, trial: int = 0) -> np.random.Generator:
-        """:func:`stream` of a subject; people of different layouts are different people."""
-        return stream(self.seed, self.design.first_person + subject, purpose, trial)
+    return FaceIdentity(
+        skin=mix((112, 74, 52), (240, 205, 180)),
+        hair=mix((25, 18, 15), (150, 110, 60)),
+        background=mix((60, 75, 90), (190, 200, 205)),
+        shirt=tuple(int(c) for c in rng.integers(40, 200, 3)),
+        iris=mix((60, 40, 25), (80, 120, 140)),
+        width=between(0.56, 0.66),
+        height=between(0.76, 0.84),
+        eye_spacing=between(0.25, 0.31),
+        eye_size=between(0.120, 0.155),
+        brow_thickness=between(0.035, 0.065),
+        nose_length=between(0.22, 0.30),
+        mouth_width=between(0.24, 0.32),
+        mouth_y=between(0.40, 0.46),
+        hairline=between(0.60, 0.70),
+        habit=tuple(0.5 * rng.standard_normal(len(EXPRESSION))),
+        expressiveness=float(np.exp(0.3 * rng.standard_normal())),
+    )
 
 
 @dataclass(frozen=True)
 class SubjectPlan:
-    """One person: what is felt, seen by each modality and rated, trial by trial.
+    """One person: what is felt, seen by each modality and rated, trial by trial."""
 
-    Attributes
-    ----------
-    subject : int
-        1-based.
-    z, x_eeg, x_video, posterior : ndarray, shape (n_trials, 2)
-        Latent, its views, and P(rating > 5 | latent, person); columns in ``TARGETS`` order.
-    bias : ndarray, shape (2,)
-        The person's use of the scale, in units of the latent.
-    ratings : ndarray, shape (n_trials, 4)
-        1..9 with two decimals, columns in ``RATINGS`` order. MAHNOB-HCI: whole numbers, and the last
-        column is predictability.
-    presentation : ndarray, shape (n_trials,), int
-        Place of each trial in the session, 1-based.
-    has_video, has_eeg : ndarray, shape (n_trials,), bool
-        False where the real data set has no clip or no recording.
-    trial, n_windows : ndarray, shape (n_trials,), int
-        Identity on disk, and number of windows, of each trial.
-    stimulus : tuple of str
-    identity : FaceIdentity
-    """
-
-    subject: int
-    z: np.ndarray
+    subject: int  # 1-based
+    z: np.ndarray  # latent, (n_trials, 2); columns of this and the next three in TARGETS order
     x_eeg: np.ndarray
     x_video: np.ndarray
-    posterior: np.ndarray
-    bias: np.ndarray
-    ratings: np.ndarray
-    presentation: np.ndarray
-    has_video: np.ndarray
+    posterior: np.ndarray  # P(rating > 5 | latent, person)
+    bias: np.ndarray  # (2,): the person's use of the scale, in units of the latent
+    ratings: np.ndarray  # (n_trials, 4) in RATINGS order; MAHNOB-HCI: the last column is predictability
+    presentation: np.ndarray  # place of each trial in the session, 1-based
+    has_video: np.ndarray  # (n_trials,), False where the real data set has no clip or no recording
     has_eeg: np.ndarray
-    trial: np.ndarray
+    trial: np.ndarray  # identity on disk
     n_windows: np.ndarray
     stimulus: tuple[str, ...]
     identity: FaceIdentity
 
 
-def stream(seed: int, subject: int, purpose: str, trial: int = 0) -> np.random.Generator:
-    """The random numbers of one purpose: the same whatever else is drawn.
-
-    Parameters
-    ----------
-    seed : int
-    subject : int
-        1-based.
-    purpose : str
-        A name of this module's list of purposes.
-    trial : int
-        1-based; 0 for what belongs to the person.
-    """
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(subject, _PURPOSES.index(purpose), trial)))
-
-
 def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
-    """Draw one person.
+    """Draw one person (`subject` is 1-based); the person does not depend on how many others there are.
 
     The face is drawn first and is the same in every world of a seed: rendered faces are a bank for all worlds.
     With independent standard normals u: ``z = sqrt(w_shared) u0 + sqrt(w_eeg) uE + sqrt(w_video) uV``;
@@ -167,16 +100,7 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
     ``rating = clip(5 + 1.9 (z + bias + sqrt(1 - shares) noise), 1, 9)``, rounded to 2 decimals, so
     ``P(rating > 5) = Phi((z + bias) / sqrt(1 - shares))``. Where ratings are whole numbers, one above 5
     was 5.5 or more before it was rounded: ``P = Phi((z + bias - 0.5 / 1.9) / sqrt(1 - shares))``.
-
-    Parameters
-    ----------
-    settings : TwinSettings
-    subject : int
-        1-based. The person does not depend on how many others there are.
-
-    Returns
-    -------
-    SubjectPlan
+    Each u is ``sqrt(film)`` of the film's, which everybody shares, and ``sqrt(1 - film)`` of the person's.
     """
     if subject < 1:
         raise ValueError(f"subject: expected 1 or more, got {subject}")
@@ -186,12 +110,17 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
     def normals(purpose: str, shape: tuple[int, ...] = shape) -> np.ndarray:
         return settings.stream(subject, purpose).standard_normal(shape)
 
-    w_shared, w_eeg, w_video = settings.shares
     u0, u_eeg, u_video = normals("shared"), normals("eeg_only"), normals("video_only")
-    x_video = _view(u0, u_video, FACES.w_shared, FACES.w_video)
-    if (w_shared, w_video) != (FACES.w_shared, FACES.w_video):
+    if film := settings.film_share:
+        of_films = settings.stream(0, "film").standard_normal((settings.n_trials, 3, len(TARGETS)))
+        own = np.stack([u0, u_eeg, u_video], axis=1)
+        u0, u_eeg, u_video = (np.sqrt(film) * of_films + np.sqrt(1 - film) * own).swapaxes(0, 1)
+    w_shared, w_eeg, w_video = settings.shares
+    face = WORLDS[FACE_WORLD]
+    x_video = _view(u0, u_video, face.w_shared, face.w_video)
+    if (w_shared, w_video) != (face.w_shared, face.w_video):
         # In the plane of the two normals the face is one direction; this world's own lies along the same.
-        across = _across(u0, u_video, FACES.w_shared, FACES.w_video)
+        across = _across(u0, u_video, face.w_shared, face.w_video)
         u0, u_video = _view(x_video, across, w_shared, w_video), _across(x_video, across, w_shared, w_video)
     z = np.sqrt(w_shared) * u0 + np.sqrt(w_eeg) * u_eeg + np.sqrt(w_video) * u_video
     noise_sd = np.sqrt(1 - w_shared - w_eeg - w_video)
@@ -200,15 +129,13 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
     # Dominance and liking go with the two targets; nothing else in the twin depends on them.
     others = felt @ np.array([[0.40, 0.55], [0.30, 0.20]]) + 0.8 * normals("other_ratings")
     ratings = 5 + RATING_SCALE * np.hstack([felt, others])
-    # Two decimals leave the border where it is, to within half a hundredth.
-    border = 0 if design.decimals else 0.5 / RATING_SCALE
     presentation = settings.stream(subject, "order").permutation(settings.n_trials) + 1
     return SubjectPlan(
         subject=subject,
         z=z,
         x_eeg=_view(u0, u_eeg, w_shared, w_eeg),
         x_video=x_video,
-        posterior=ndtr((z + bias - border) / noise_sd),
+        posterior=ndtr((z + bias - _border(design)) / noise_sd),
         bias=bias,
         ratings=np.round(np.clip(ratings, 1, 9), design.decimals),
         presentation=presentation,
@@ -219,6 +146,11 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
         stimulus=tuple(map(design.stimulus, rows)),
         identity=draw_identity(settings.stream(subject, "identity")),
     )
+
+
+def _border(design: Design) -> float:
+    """What a rating above 5 had to pass before rounding; two decimals leave it where it is, nearly."""
+    return 0 if design.decimals else 0.5 / RATING_SCALE
 
 
 def _view(u_shared: np.ndarray, u_own: np.ndarray, w_shared: float, w_own: float) -> np.ndarray:
@@ -239,31 +171,18 @@ def eeg_posterior(windows: Windows, target: str) -> np.ndarray:
 
     ``Phi(sqrt(w_shared + w_eeg) x_eeg / sd)``, ``sd² = 1 - w_shared - w_eeg + 0.2²``: the person's use of the scale is
     unknown to it.
-
-    Parameters
-    ----------
-    windows : Windows
-        Of the twin.
-    target : {"valence", "arousal"}
     """
     names = {f.name for f in fields(TwinSettings)}
     settings = TwinSettings(**{name: value for name, value in windows.meta["settings"].items() if name in names})
     w_shared, w_eeg, _ = settings.shares
-    seen, border = w_shared + w_eeg, 0 if settings.design.decimals else 0.5 / RATING_SCALE
+    seen = w_shared + w_eeg
     x = windows.truth[f"x_eeg_{target}"].to_numpy()
-    return ndtr((np.sqrt(seen) * x - border) / np.sqrt(1 - seen + BIAS_SD**2))
+    return ndtr((np.sqrt(seen) * x - _border(settings.design)) / np.sqrt(1 - seen + BIAS_SD**2))
 
 
 def truth_table(plan: SubjectPlan) -> pd.DataFrame:
-    """The plan's ground truth, one row per trial.
-
-    Returns
-    -------
-    DataFrame
-        ``subject, trial`` and for both targets ``z_*, x_eeg_*, x_video_*, posterior_*``.
-    """
-    n_trials = len(plan.z)
-    columns = {"subject": np.full(n_trials, plan.subject), "trial": plan.trial}
+    """One row per trial: ``subject, trial`` and for both targets ``z_*, x_eeg_*, x_video_*, posterior_*``."""
+    columns = {"subject": np.full(len(plan.z), plan.subject), "trial": plan.trial}
     for name in ("z", "x_eeg", "x_video", "posterior"):
         for j, target in enumerate(TARGETS):
             columns[f"{name}_{target}"] = getattr(plan, name)[:, j]

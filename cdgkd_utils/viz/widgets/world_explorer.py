@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...config import EEG_GAIN, world_name
-from ...data.twin.worlds import World
+from ...data.twin import World
 from ..phase import checked, phase_alt, phase_figure
 from ..style import COLOURS
 from .panel import Panel
