@@ -13,7 +13,7 @@ from cdgkd_utils.data.deap.reader import open_tree, read_deap
 from cdgkd_utils.data.extractors.hog768 import hog768
 from cdgkd_utils.data.load import load_windows, twin_settings
 from cdgkd_utils.data.twin import prepare_subject
-from cdgkd_utils.data.windows import window_frames
+from cdgkd_utils.data.windows import trial_frames
 
 
 def test_twin_command_writes_a_folder_that_the_reader_reads(tmp_path, capsys):
@@ -44,7 +44,7 @@ def test_twin_command_writes_the_other_layout(tmp_path, monkeypatch):
     assert windows.meta["excluded"] == [] and windows.truth is not None
     direct = prepare_subject(replace(twin_settings(params), n_trials=1, n_windows=1), 1)
     assert np.corrcoef(windows.eeg.ravel(), direct.eeg.ravel())[0, 1] > 0.9999
-    frames, mask, _ = window_frames(params, windows, 0, size=64)
+    frames, mask, _ = (part[0] for part in trial_frames(params, windows, [0], size=64))
     np.testing.assert_allclose(hog768(frames), windows.video[0], atol=5e-4)  # stored in half precision
     assert mask.all()
 

@@ -13,15 +13,19 @@ import pytest
 from cdgkd_utils.config import Params
 from cdgkd_utils.data import load, trees
 from cdgkd_utils.data.deap.dat_file import read_dat, write_dat
-from cdgkd_utils.data.deap.reader import deap_fingerprint, open_tree, read_deap
+from cdgkd_utils.data.deap.reader import open_tree, read_deap, trials_of
 from cdgkd_utils.data.deap.writer import write_deap
-from cdgkd_utils.data.load import load_windows, prepare_tree
+from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.twin import TwinSettings, plan_subject, prepare_subject
 from cdgkd_utils.data.types import DataError, Windows
-from cdgkd_utils.data.windows import windows_from_trials
+from cdgkd_utils.data.windows import subject_windows, windows_from_trials
 
 SETTINGS = TwinSettings(n_subjects=2, n_trials=4, n_windows=2, seed=3)
 CSV = "metadata_csv/participant_ratings.csv"
+
+
+def prepare_tree(tree, n_windows=0):
+    return Windows.joined([subject_windows(tree, s, trials_of, n_windows=n_windows) for s in tree.subjects])
 
 
 @pytest.fixture(scope="session")

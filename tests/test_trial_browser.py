@@ -10,7 +10,7 @@ import pytest
 from cdgkd_utils.data.constants import BANDS, CHANNELS, RATINGS, SFREQ
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.types import Windows
-from cdgkd_utils.data.windows import trial_frames, window_frames
+from cdgkd_utils.data.windows import trial_frames
 from cdgkd_utils.viz.signals import band_power, electrode_positions
 from cdgkd_utils.viz.style import COLOURS
 from cdgkd_utils.viz.widgets import trial_browser as browser
@@ -71,7 +71,7 @@ def test_the_pictures_of_a_trial_are_those_of_its_windows(study):
     frames, mask, times = trial_frames(params, windows, rows, size=32)
     assert frames.shape == (len(rows), 5, 32, 32, 3) and len(rows) == 2
     for row, shown, exists in zip(rows, frames, mask, strict=True):
-        one, one_mask, one_times = window_frames(params, windows, row, size=32)
+        one, one_mask, one_times = (part[0] for part in trial_frames(params, windows, [row], size=32))
         np.testing.assert_array_equal(one, shown)
         np.testing.assert_array_equal(one_mask, exists)
         np.testing.assert_array_equal(one_times, times)

@@ -160,6 +160,8 @@ def prepared(
     each one's windows, in other processes if `n_jobs` allows. `meta` is by default the first part's.
     """
     folder = home() / "prepared" / settings_key(settings)
+    if folder.is_dir():
+        return _opened(folder)
     waiting = folder.with_name(f"{folder.name}.parts")
     places = {waiting / f"s{subject:02d}": build for subject, build in parts.items()}
     jobs = [delayed(_store)(build, place) for place, build in places.items() if not place.is_dir()]
@@ -234,8 +236,7 @@ def _opened(folder: Path) -> Windows:
         arrays = {name: np.load(folder / f"{file}.npy", mmap_mode="r") for file, name in _ARRAYS.items()}
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         tables = {name: folder / f"{name}.csv" for name in ("index", "truth")}
-        # Names of stimuli stay text, numbers what they were.
-        read = partial(pd.read_csv, dtype={"stimulus": str}, float_precision="round_trip")
+        read = partial(pd.read_csv, dtype={"stimulus": str})  # which may look like a number
         return Windows(**arrays, **{n: read(path) for n, path in tables.items() if path.exists()}, meta=meta)
     except PermissionError as error:
         raise PermissionError(

@@ -1,0 +1,246 @@
+"""The twin's EEG, faces and windows: the same whatever else is drawn, and the feeling where it belongs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.signal import welch
+from scipy.stats import spearmanr
+
+from cdgkd_utils.data import twin
+from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, RATINGS, TARGETS, WINDOW_SAMPLES
+from cdgkd_utils.data.extractors.hog768 import box_reduce, hog768
+from cdgkd_utils.data.twin import TwinSettings, draw_faces, plan_subject, prepare_subject
+from cdgkd_utils.data.twin.eeg import TASK_SITES, _fade, code_weights, synthesise_eeg, synthesise_trials
+from cdgkd_utils.data.twin.face import PARAMETERS, draw_face, face_track, parameters_at, render
+
+SMALL = TwinSettings(n_subjects=2, n_trials=3, n_windows=2, seed=4)
+FILMS = TwinSettings(layout="mahnob", n_subjects=2, n_trials=3, n_windows=9, seed=4)
+ONE_HEAD = TwinSettings(n_trials=120, n_windows=1, seed=1)
+
+
+@pytest.fixture(scope="module")
+def recording():
+    plan = plan_subject(ONE_HEAD, 1)
+    return plan, synthesise_eeg(ONE_HEAD, plan)
+
+
+def band_power(eeg, channel, low, high):
+    freqs, power = welch(eeg[:, DEAP_EEG.index(channel)], 128, nperseg=256)
+    return np.log(power[:, (freqs >= low) & (freqs <= high)].mean(axis=1))
+
+
+def test_eeg_shape_reference_and_size(recording):
+    _, eeg = recording
+    assert eeg.shape == (120, 32, BASELINE_SAMPLES + WINDOW_SAMPLES) and eeg.dtype == np.float64
+    assert np.abs(eeg.sum(axis=1)).max() < 1e-9  # average reference
+    rms = np.sqrt((eeg**2).mean(axis=(0, 2)))
+    assert rms.min() > 4 and rms.max() < 20 and 6 < np.median(rms) < 17  # one head; people differ
+
+
+def test_code_stands_in_the_eeg_but_not_in_its_baseline(recording):
+    plan, eeg = recording
+    parts = {"stimulus": eeg[:, :, BASELINE_SAMPLES:], "baseline": eeg[:, :, :BASELINE_SAMPLES]}
+    tests = {
+        # target, what the code does, expected sign
+        ("valence", 1): lambda x: band_power(x, "F4", 8, 12) - band_power(x, "F3", 8, 12),
+        ("arousal", -1): lambda x: band_power(x, "P3", 8, 12) + band_power(x, "P4", 8, 12),
+    }
+    for (target, sign), measure in tests.items():
+        felt = plan.x_eeg[:, TARGETS.index(target)]
+        assert sign * spearmanr(measure(parts["stimulus"]), felt).statistic > 0.5
+        assert abs(spearmanr(measure(parts["baseline"]), felt).statistic) < 0.35
+    asymmetry = tests[("valence", 1)](parts["stimulus"])
+    low, high = plan.x_eeg[:, 0] < -0.7, plan.x_eeg[:, 0] > 0.7
+    assert asymmetry[low].mean() < asymmetry.mean() < asymmetry[high].mean()
+
+
+def test_no_gain_no_code():
+    settings = replace(ONE_HEAD, n_trials=2, eeg_gain=0.0)
+    plan = plan_subject(settings, 1)
+    mirrored = replace(plan, x_eeg=-plan.x_eeg)
+    np.testing.assert_array_equal(synthesise_eeg(settings, plan), synthesise_eeg(settings, mirrored))
+    settings = replace(settings, eeg_gain=None)
+    assert not np.array_equal(synthesise_eeg(settings, plan), synthesise_eeg(settings, mirrored))
+
+
+def test_code_weights_by_hand():
+    weights = code_weights()
+    assert weights.shape == (2, 11, 4)
+    assert weights[0, TASK_SITES.index("F3"), 1] == -0.7 and weights[0].sum() == 0  # valence: left against right
+    assert weights[1].sum() == pytest.approx(4 * -0.5 + 3 * 0.4 + 2 * 0.3)
+
+
+def test_windows_share_each_sample_and_own_their_middle():
+    fade = _fade(3)
+    np.testing.assert_allclose(fade.sum(axis=0), 1)
+    assert fade[0, 0] == 1 and fade[1, BASELINE_SAMPLES + 256] == 1 and fade[3, -1] == 1
+    border = BASELINE_SAMPLES
+    np.testing.assert_allclose(fade[0, border - 1], fade[1, border])  # symmetric about the border
+
+
+def test_track_is_exact_at_the_keys_and_linear_between():
+    track = face_track(SMALL, plan_subject(SMALL, 1), 0)
+    np.testing.assert_array_equal(parameters_at(track, track.times), track.keys)
+    middle = (track.times[:-1] + track.times[1:]) / 2
+    np.testing.assert_allclose(parameters_at(track, middle), (track.keys[:-1] + track.keys[1:]) / 2, atol=1e-12)
+    np.testing.assert_array_equal(parameters_at(track, np.array([0.0, 99.0])), track.keys[[0, -1]])
+    plain = replace(track, light=np.array([1.0, 0.0, 0.0]))
+    direct = draw_face(track.identity, dict(zip(PARAMETERS, track.keys[3], strict=True)), 128)
+    np.testing.assert_array_equal(render(plain, track.times)[3], direct)
+
+
+def test_light_scales_the_picture():
+    track = face_track(SMALL, plan_subject(SMALL, 1), 0)
+    plain = render(replace(track, light=np.array([1.0, 0.0, 0.0])), track.times[:1])[0].astype(int)
+    half = render(replace(track, light=np.array([0.5, 0.0, 0.0])), track.times[:1])[0]
+    np.testing.assert_array_equal(half, plain // 2)
+    place = np.linspace(-127 / 128, 127 / 128, 128)  # pixel centres between the edges -1 and 1
+    sloped = render(replace(track, light=np.array([0.5, 0.4, -0.2])), track.times[:1])[0]
+    expected = plain * (0.5 * (1 + 0.4 * place[None, :, None] - 0.2 * place[:, None, None]))
+    assert np.abs(sloped - expected).max() <= 1
+
+
+def test_expression_follows_the_feeling():
+    settings = TwinSettings(n_trials=600, n_windows=4, seed=2)
+    plan = plan_subject(settings, 1)
+    mean = np.array([face_track(settings, plan, row).keys.mean(axis=0) for row in range(settings.n_trials)])
+    for parameter, target, weight in (("mouth_curve", 0, 1.0), ("mouth_open", 1, 1.2), ("brow_tilt", 0, 0.8)):
+        shown = mean[:, PARAMETERS.index(parameter)]
+        slope = np.polyfit(plan.x_video[:, target], shown, 1)[0]
+        # 1.5 gain, 0.775 mean envelope, the person's expressiveness, the row of M.
+        assert slope == pytest.approx(1.5 * 0.775 * plan.identity.expressiveness * weight, rel=0.15)
+        assert abs(np.polyfit(plan.x_video[:, 1 - target], shown, 1)[0]) < 0.1
+
+
+def test_each_expression_moves_pixels_and_features():
+    who = plan_subject(SMALL, 1).identity
+    rest = dict.fromkeys(PARAMETERS, 0.0)
+    neutral = draw_face(who, rest, 128)
+    for name in PARAMETERS[:6]:
+        moved = draw_face(who, {**rest, name: 1.0}, 128)
+        features = hog768(box_reduce(np.stack([neutral, moved])))
+        assert np.linalg.norm(features[0] - features[1]) > 0.3, name
+
+
+def test_first_trials_do_not_depend_on_how_many_follow():
+    few, more = plan_subject(SMALL, 1), plan_subject(replace(SMALL, n_trials=5), 1)
+    np.testing.assert_array_equal(few.ratings, more.ratings[:3])
+    np.testing.assert_array_equal(synthesise_eeg(SMALL, few), synthesise_eeg(replace(SMALL, n_trials=5), more)[:3])
+
+
+def test_a_world_changes_signals_only_through_what_each_modality_sees():
+    base = plan_subject(SMALL, 1)
+    # Equal views give equal signals to the last bit, whatever was rated.
+    rated = replace(base, z=base.z + 1, ratings=base.ratings[::-1])
+    np.testing.assert_array_equal(synthesise_eeg(SMALL, base), synthesise_eeg(SMALL, rated))
+    # And a face that sees the same draws the same, although ratings and EEG differ.
+    other_settings = replace(SMALL, w_eeg=0.4, eeg_gain=2.0)
+    other = plan_subject(other_settings, 1)
+    assert not np.array_equal(base.ratings, other.ratings)
+    np.testing.assert_array_equal(face_track(SMALL, base, 1).keys, face_track(other_settings, other, 1).keys)
+
+
+def test_windows_are_the_pieces_of_the_recording():
+    windows = prepare_subject(SMALL, 2)
+    plan = plan_subject(SMALL, 2)
+    eeg = synthesise_eeg(SMALL, plan)
+    assert windows.eeg.shape == (6, 28, 512) and windows.eeg.dtype == np.float32
+    third = windows.eeg[3]  # trial 2, window 1
+    assert windows.index.loc[3, ["trial", "window"]].tolist() == [2, 1]
+    np.testing.assert_array_equal(third[0], eeg[1, DEAP_EEG.index("Fp1"), 384 + 512 : 384 + 1024].astype(np.float32))
+    np.testing.assert_array_equal(third[14], eeg[1, DEAP_EEG.index("Fp2"), 384 + 512 : 384 + 1024].astype(np.float32))
+    track = face_track(SMALL, plan, 1)
+    expected = hog768(box_reduce(render(track, np.array([4.4, 5.2, 6.0, 6.8, 7.6]))))
+    np.testing.assert_allclose(windows.video[3], expected, atol=0.05)
+    assert windows.frame_mask.all()
+    np.testing.assert_array_equal(windows.index.loc[3, list(RATINGS)].astype(float), plan.ratings[1])
+    assert windows.truth.loc[3, "posterior_arousal"] == plan.posterior[1, 1]
+    assert windows.meta["synthetic"] is True and windows.meta["name"] == "synthetic twin (world mixed)"
+    np.testing.assert_array_equal(windows.labels("valence"), np.repeat(plan.ratings[:, 0] > 5, 2))
+
+
+def test_clip_ends_before_its_eeg():
+    windows = prepare_subject(replace(SMALL, n_trials=1, n_windows=15), 1)
+    expected = np.ones((15, 5), dtype=bool)
+    expected[14, 4] = False  # 59.6 s, the clip ends at 59.05 s
+    np.testing.assert_array_equal(windows.frame_mask, expected)
+    assert not windows.video[14, 4].any() and windows.video[14, 3].any()
+
+
+def test_trials_without_a_clip_give_no_windows():
+    settings = TwinSettings(n_windows=1)
+    windows = prepare_subject(settings, 11)
+    assert len(windows) == 37 and windows.index["presentation"].max() == 37
+    kept = plan_subject(settings, 11).has_video
+    np.testing.assert_array_equal(windows.index["trial"], np.flatnonzero(kept) + 1)
+    eeg = synthesise_eeg(settings, plan_subject(settings, 11))
+    last = windows.index["trial"].iloc[-1] - 1
+    np.testing.assert_array_equal(windows.eeg[-1, 0], eeg[last, 0, 384:].astype(np.float32))
+
+
+def test_trials_of_different_lengths():
+    windows = prepare_subject(replace(FILMS, n_trials=12, n_windows=10), 1)
+    counts = windows.index.groupby("stimulus")["window"].max() + 1
+    assert counts["107.avi"] == 8 and counts["69.avi"] == 10
+    assert len(windows) == 11 * 10 + 8 == len(windows.eeg) == len(windows.video)
+    assert windows.index["trial"].is_monotonic_increasing and windows.frame_mask.all()
+    assert windows.index["liking"].isna().all() and windows.meta["settings"]["layout"] == "mahnob"
+    assert windows.meta["name"] == "synthetic twin in MAHNOB-HCI's design (world mixed)"
+
+
+def test_windows_of_films_are_filtered_pieces_of_the_recording():
+    windows, plan = prepare_subject(FILMS, 2), plan_subject(FILMS, 2)
+    row = int(np.argmin(plan.presentation))  # shown first, so first in the table
+    (recording,) = synthesise_trials(FILMS, plan, [row])
+    freqs = np.fft.rfftfreq(recording.shape[1], 1 / 128)
+    spectrum = np.fft.rfft(recording)
+    spectrum[:, (freqs < 4) | (freqs > 45)] = 0  # another filter than the twin's: no finite steepness
+    expected = np.fft.irfft(spectrum, recording.shape[1])
+    for window in (1, 2):
+        start = 384 + 512 * window
+        piece = expected[:28, start : start + 512][[0, 1, 2]]
+        for got, want in zip(windows.eeg[window][[0, 1, 2]], piece, strict=True):
+            assert np.corrcoef(got, want)[0, 1] > 0.97
+    expected = hog768(box_reduce(render(face_track(FILMS, plan, row), np.array([4.4, 5.2, 6.0, 6.8, 7.6]))))
+    np.testing.assert_allclose(windows.video[1], expected, atol=0.05)
+    np.testing.assert_array_equal(windows.index.loc[1, "valence"], plan.ratings[row, 0])
+    assert windows.index.loc[1, "stimulus"] == plan.stimulus[row]
+    assert windows.truth.loc[1, "z_arousal"] == plan.z[row, 1]
+
+
+def test_people_without_eeg_or_video_give_no_windows():
+    for subject in (12, 15, 26):
+        empty = prepare_subject(replace(FILMS, n_subjects=26, n_trials=1, n_windows=1), subject)
+        assert len(empty) == 0 and empty.eeg.shape == (0, 28, 512) and len(empty.truth) == 0
+
+
+def test_frames_without_a_face_are_masked_and_windows_without_any_left_out(monkeypatch):
+    class Late:
+        """Finds no face in the first six pictures of a clip."""
+
+        size = 32
+
+        def __call__(self, frames):
+            found = np.arange(len(frames)) >= 6
+            return np.repeat(found[:, None], 768, axis=1).astype(np.float32), found
+
+    late = Late()
+    monkeypatch.setattr(twin, "open_extractor", lambda name: late)
+    windows, plain = prepare_subject(SMALL, 1, "late"), plan_subject(SMALL, 1)
+    assert windows.index[["trial", "window"]].to_numpy().tolist() == [[1, 1], [2, 1], [3, 1]]
+    assert windows.frame_mask.tolist() == [[False, True, True, True, True]] * 3
+    np.testing.assert_array_equal(windows.video.mean(axis=2), windows.frame_mask)
+    np.testing.assert_array_equal(windows.truth["z_valence"], plain.z[:, 0])
+    np.testing.assert_array_equal(windows.eeg[0, 0], synthesise_eeg(SMALL, plain)[0, 0, 896:].astype(np.float32))
+
+
+@pytest.mark.parametrize("layout", ["deap", "mahnob"])
+def test_windows_are_the_same_with_faces_drawn_in_another_world(layout):
+    settings = replace(SMALL, layout=layout, n_trials=2)
+    other = replace(settings, world="0.35/0.05/0/1.6")
+    drawn, taken = prepare_subject(other, 1), prepare_subject(other, 1, faces=draw_faces(settings, 1))
+    for name in ("eeg", "video", "frame_mask"):
+        assert getattr(taken, name).tobytes() == getattr(drawn, name).tobytes()
+    assert taken.index.equals(drawn.index) and taken.truth.equals(drawn.truth) and taken.meta == drawn.meta
+    assert not np.array_equal(drawn.eeg, prepare_subject(settings, 1).eeg)
