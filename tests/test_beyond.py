@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-
-from cdgkd_utils import publish_beyond
-from cdgkd_utils.data.twin import WORLDS, find_world
 from cdgkd_utils.experiments.configs import read_config
 from cdgkd_utils.experiments.naming import find_recipe
 from cdgkd_utils.experiments.plan import plan_config
 from cdgkd_utils.experiments.records import RunError
+from scipy import stats
+
+from cdgkd_utils import publish_beyond
+from cdgkd_utils.data.twin import WORLDS, find_world
 from cdgkd_utils.publish import PublishError, publish, with_beyond
 from cdgkd_utils.results import beyond
 from cdgkd_utils.results.beyond import CHOICES, CHOSEN, HARM, HELP, HYPOTHESES, NAMED, Hypothesis

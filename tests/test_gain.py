@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from cdgkd_utils.experiments.gain import Gain, WorldBank, expected_accuracy, redrawn
 from smoke_runs import SMOKE
 
 from cdgkd_utils.config import ParameterError, Params
 from cdgkd_utils.data.load import load_windows, twin_settings, windows_key
 from cdgkd_utils.data.twin import World, find_world
 from cdgkd_utils.experiments import runs
-from cdgkd_utils.experiments.gain import Gain, WorldBank, expected_accuracy, redrawn
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.experiments.study import Study
 from cdgkd_utils.results.metrics import score

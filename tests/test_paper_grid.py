@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
+from cdgkd_utils.experiments.configs import read_config
+from cdgkd_utils.experiments.plan import plan_config
 
 from cdgkd_utils.cli import main
 from cdgkd_utils.data.deap.writer import write_deap
 from cdgkd_utils.data.mahnob.writer import write_mahnob
 from cdgkd_utils.data.twin import TwinSettings
-from cdgkd_utils.experiments.configs import read_config
-from cdgkd_utils.experiments.plan import plan_config
 from cdgkd_utils.experiments.recipes import table_recipes
 
 PAPER = Path(__file__).parent.parent / "configs" / "paper.yaml"
