@@ -13,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from . import publish_beyond
 from .collecting import collect_guides, collect_plan, summaries
 from .config import home
 from .experiments.grid import Plan, read_config
@@ -63,13 +62,8 @@ def publish(config: Path, repository: Path, *, partial: bool = False) -> list[Pa
     readme = repository / "README.md"
     text = readme.read_text(encoding="utf-8")
     grid = read_config(config)
-    several = len(grid.world) > 1
-    _parts(text, *(publish_beyond.MARKS if several else MARKS))
+    _parts(text, *MARKS)
     plan = plan_config(grid)
-    if several:
-        record = provenance(config, plan, [])
-        made = publish_beyond.make_beyond(grid, plan, record, home() / "tables" / config.stem)
-        return _place(made, repository, lambda figures: with_beyond(text, figures))
     designs = collect_plan(plan, partial=partial)
     tables = summaries(designs) | {"guides": collect_guides(plan)}
     folder = home() / "tables" / config.stem
@@ -166,19 +160,6 @@ def with_results(readme: str, figures: Path) -> str:
     blocks += ["<details><summary>What the guides know and what they remember</summary>", ""]
     blocks += [guides_as_markdown(tables["guides"]), "</details>"]
     return "\n".join([before + BEGIN, "", *blocks, "", END]) + after
-
-
-def with_beyond(readme: str, figures: Path) -> str:
-    """The README's text with the tables over several worlds in `figures` between their markers.
-
-    Raises
-    ------
-    PublishError
-        The markers are not there, once each and in order.
-    """
-    begin, end = publish_beyond.MARKS
-    before, after = _parts(readme, begin, end)
-    return "\n".join([before + begin, "", publish_beyond.beyond_block(figures), end]) + after
 
 
 def _parts(readme: str, begin: str, end: str) -> tuple[str, str]:

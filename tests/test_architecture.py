@@ -15,7 +15,7 @@ PACKAGE = Path(cdgkd_utils.__file__).parent
 # A room imports from rooms to its left or from itself.
 ROOMS = ("", "config", "data", "models", "methods", "training", "experiments", "deploy", "results", "viz", "outside")
 CLI = ("cli", "cli_deploy", "cli_grid", "cli_teaching", "__main__")
-OUTSIDE = (*CLI, "notebooks", "collecting", "publish", "publish_beyond", "teaching")
+OUTSIDE = (*CLI, "notebooks", "collecting", "publish", "teaching")
 WITHOUT_TORCH = ("results", "viz")
 NOT_FOR_RESULTS = ("torch", "models", "methods", "training", "experiments", "deploy")
 MAX_LINES = 280

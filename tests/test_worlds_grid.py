@@ -112,7 +112,7 @@ def test_files_know_no_worlds(tmp_path, monkeypatch):
 
 
 def test_the_confirmations_configuration_is_valid():
-    config = read_config(CONFIGS / "beyond.yaml")
+    config = read_config(CONFIGS.parent / "studies" / "beyond.yaml")
     assert config.worlds[0] == "mixed" and len(config.worlds) == 13 and not config.keep_windows
 
 
