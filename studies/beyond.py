@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cdgkd_utils.data.twin.worlds import WORLDS, find_world
+from cdgkd_utils.data.twin import WORLDS, find_world
 from cdgkd_utils.results.statistics import holm
 
 HERE = Path(__file__).parent
@@ -169,11 +169,25 @@ def policy_table(scores: pd.DataFrame, reports: pd.DataFrame, worlds: tuple[str,
 
 def collect(config: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores and checks of a configuration's stored runs; guides are scored like methods, assistants are not."""
-    from cdgkd_utils.collecting import collect_worlds
-    from cdgkd_utils.experiments.configs import read_config
-    from cdgkd_utils.experiments.plan import plan_config
+    from cdgkd_utils.experiments.grid import plan, read_config
 
-    return collect_worlds(plan_config(read_config(config)))
+    grid = plan(read_config(config))
+    if missing := grid.missing():
+        sys.exit(f"{len(missing)} of {len(grid.runs)} runs are missing: python -m cdgkd_utils grid run {config}")
+    scores, reports = [], []
+    for run in grid.runs.values():
+        place = {"world": run.params.world, "target": run.target, "seed": run.params.seed}
+        if run.recipe.kind == "report":
+            reports.append(place | json.loads((run.folder / "result.json").read_text())["report"])
+        elif not str(run.recipe.model).startswith("ta"):
+            with np.load(run.folder / "outputs.npz") as stored:
+                outputs = dict(stored)
+            says_high = outputs["logits"][:, 1] > outputs["logits"][:, 0]
+            expected = 100 * np.where(says_high, outputs["posterior"], 1 - outputs["posterior"])
+            for part in ("trial", "subject"):
+                points = expected[outputs[f"test_{part}"]].mean()
+                scores.append(place | {"protocol": part, "method": run.recipe.name, "points": points})
+    return pd.DataFrame(scores), pd.DataFrame(reports, columns=None if reports else [*UNIT, "verdict", "margin"])
 
 
 def phase_points(worlds: pd.DataFrame, guide: str = "kd@eeg") -> pd.DataFrame:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
 
-from cdgkd_utils.data.twin.worlds import find_world
+from cdgkd_utils.data.twin import find_world
+from cdgkd_utils.experiments.grid import read_config
 
 STUDIES = Path(__file__).parents[1] / "studies"
 SPEC = importlib.util.spec_from_file_location("beyond", STUDIES / "beyond.py")
@@ -110,13 +110,14 @@ def test_choices_policies_worlds_and_signs_by_hand():
 
 
 def test_protocol_configuration_and_published_tables_say_the_same():
-    config = yaml.safe_load((STUDIES / "beyond.yaml").read_text(encoding="utf-8"))
+    config, few = (read_config(STUDIES / f"{name}.yaml") for name in ("beyond", "beyond_few"))
     protocol = (STUDIES / "beyond.md").read_text(encoding="utf-8")
-    assert tuple(config["world"]) == WORLDS and config["seeds"] == list(range(100, 120))
+    assert config.world == WORLDS and config.seeds == tuple(range(100, 120))
+    assert few.seeds == tuple(range(120, 168))
     for one in beyond.HYPOTHESES:
         assert f"| {one.name} | {one.statement} |" in protocol
         for world in one.worlds:
-            has = {*config["methods"], *config["also"].get(world, ()), beyond.CHOSEN, "fusion_rebalanced"}
+            has = {*config.recipes("twin", world), beyond.CHOSEN, "fusion_rebalanced"}
             assert {one.first, one.second} <= has
     tests = pd.read_csv(STUDIES / "results" / "beyond_tests.csv", index_col=0)
     assert list(tests["statement"]) == [one.statement for one in beyond.HYPOTHESES]
