@@ -60,7 +60,7 @@ def collect(
     ValueError
         A run cannot be scored, stands there twice, or runs of two profiles or data are mixed; names the run.
     """
-    scores = pd.DataFrame([row for run in runs for row in _score_run(*run)], columns=SCORES)
+    scores = pd.DataFrame([row for run in runs for row in score_run(*run) if row["table"]], columns=SCORES)
     if twice := list(scores[scores.duplicated([*RUN, "metric"])]["run"].unique()):
         raise ValueError(f"runs: {twice[0]} repeats the method, data, repetition and fold of another; keep one of them")
     if (scores.groupby(["world", "dataset"])[["profile", "data"]].nunique() > 1).any(axis=None):
@@ -72,13 +72,12 @@ def collect(
     return scores.loc[order.sort_values(RUN, kind="stable").index].reset_index(drop=True)
 
 
-def _score_run(params: Params, repeat: int, folder: Path) -> list[dict]:
+def score_run(params: Params, repeat: int, folder: Path) -> list[dict]:
+    """The rows of :func:`collect` of one stored run, also where its ``table`` is 0; `repeat` is its repetition."""
     spec, result = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("spec.json", "result.json"))
-    recipe = spec["recipe"]
-    table, row = place(recipe["name"])
-    table, row = (result.get(k) or recipe.get(k) or found for k, found in (("table", table), ("row", row)))
-    if not table:
-        return []
+    table, row = place(spec["recipe"]["name"])
+    if not table:  # a method of one's own: as its record says
+        table, row = result.get("table", 0), result.get("row", row)
     with np.load(folder / "outputs.npz") as stored:
         outputs = dict(stored)
     p, labels, posterior = probabilities(outputs["logits"]), outputs["labels"], outputs["posterior"]
@@ -210,6 +209,13 @@ def caption(long: pd.DataFrame, dataset: str = "", world: str = "") -> str:
         f"data: {row['data']}; profile: {row['profile']}; {row['n_expected']} runs a cell, intervals "
         f"{INTERVALS[row['interval']]}"
     )
+
+
+def poster_caption(long: pd.DataFrame) -> str:
+    """What :func:`poster_table` shows of a long table of one world."""
+    row, where = long.iloc[0], PROTOCOL_NAMES[in_order(long["protocol"])[0]]
+    what = f"Table {row['table']}, {TABLE_TITLES[row['table']]}: accuracy on {where} in %, mean ± sd over "
+    return what + f"n = {row['n_expected']} runs (the paper's number); {row['data']}, profile {row['profile']}"
 
 
 def poster_table(long: pd.DataFrame, rows: Sequence[str] = (), world: str = "") -> pd.DataFrame:

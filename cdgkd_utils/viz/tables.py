@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..data.constants import TARGETS
-from ..results.display import display_name, one_table
 from ..results.metrics import METRIC_NAMES
-from ..results.paper import CEILING, PROTOCOL_NAMES, ROWS, TABLE_TITLES, in_order
+from ..results.paper import CEILING, PROTOCOL_NAMES, ROWS, TABLE_TITLES, display_name, in_order
+from ..results.tables import one_table
 from .style import COLOURS, chance_line
 
 OFFSETS = {"trial": -0.17, "subject": 0.17}  # rows, so that the two protocols do not hide each other

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...data.constants import WINDOW_SECONDS
-from ...results.similarity import ChainAnswers, entropy, soft_targets
+from ...results.metrics import ChainAnswers, entropy
+from ...results.metrics import probabilities as soft_targets
 from ..guides import draw_entropy, draw_targets, draw_trial, part_name, role_colour
 from ..steps import left_html
 from ..style import colour

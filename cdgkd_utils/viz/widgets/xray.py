@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...results.similarity import ChainAnswers, guides_speaking
+from ...results.metrics import ChainAnswers, guides_speaking
 from ..guides import draw_kept, draw_matrix, draw_speakers, part_name
 from ..style import COLOURS
 from .fixed import fixed_figure
