@@ -12,7 +12,7 @@ import papermill
 from traitlets.config import Config
 
 from .config import Params, home, shown
-from .viz.record import done_marker
+from .viz.style import done_marker
 
 # Anything that looks like a place on somebody's machine.
 MACHINE_PATH = re.compile(

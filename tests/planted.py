@@ -73,4 +73,6 @@ def relabelled(windows, labels, target="valence"):
 def planted_study(monkeypatch, windows, profile=PLANTED, **parameters):
     """A study of windows in memory under a profile of the test's own."""
     monkeypatch.setitem(PROFILES, profile.name, profile)
-    return Study(Params(profile=profile.name, **parameters), windows=windows)
+    study = Study(Params(profile=profile.name, **parameters))
+    study.windows = windows
+    return study

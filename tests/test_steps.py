@@ -7,7 +7,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import mne
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from cdgkd_utils.data.steps import sample
 from cdgkd_utils.data.steps.chain import preprocessing_steps
 from cdgkd_utils.data.steps.step import Step
 from cdgkd_utils.data.types import DataError
-from cdgkd_utils.viz import steps as viz
 
 SECONDS = 12
 WINDOWED = {"windows": (3, 28, 512), "cache": (3, 28, 512), "scaled": (3, 28, 512)}
@@ -337,45 +335,3 @@ def test_a_trace_is_found_in_its_window():
 def test_a_trace_that_is_not_there_is_told(arguments, said):
     with pytest.raises(ValueError, match=said):
         made_step().trace(*arguments)
-
-
-def test_the_table_has_a_row_per_step(chains):
-    table = viz.step_table(list(chains["mahnob"].values()))
-    assert table.loc["electrodes", "shape"] == "32 × 18432" and table.loc["clip", "rate (Hz)"] == "60.9708"
-    assert list(table.columns) == ["shape", "rate (Hz)", "unit", "what happens"] and len(table) == len(chains["mahnob"])
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("deap", ["trial", "scaled"]),
-        ("deap_raw", ["trial", "4–45 Hz", "128 Hz", "average reference", "eyes out", "scaled"]),
-        ("mahnob", ["electrodes", "average reference", "4–45 Hz", "128 Hz", "scaled"]),
-    ],
-)
-def test_the_figure_draws_the_steps_that_change_something(chains, name, expected):
-    steps = list(chains[name].values())
-    assert [step.name for step in viz.changing_steps(steps, "Fp1", 8.0, 2.0)] == expected
-    figure = viz.step_figure(steps, "Fp1", 8.0, 2.0)
-    traces, pictures = figure.axes[: len(expected)], figure.axes[len(expected) :]
-    for ax, step in zip(traces, expected, strict=True):
-        times, values = chains[name][step].trace("Fp1", 8.0, 2.0)
-        assert np.array_equal(ax.lines[0].get_xdata(), times) and np.array_equal(ax.lines[0].get_ydata(), values)
-        assert ax.get_ylabel() == chains[name][step].unit
-    assert [ax.get_title() for ax in pictures] == ["8.4 s", "9.2 s", "10.0 s", "10.8 s", "11.6 s"]
-    assert np.array_equal(pictures[1].images[0].get_array(), chains[name]["frames"].signal[2, 1])
-    plt.close(figure)
-
-
-def test_a_figure_of_no_channel_is_told(chains):
-    with pytest.raises(ValueError, match="no step holds 'Cz2'"):
-        viz.step_figure(list(chains["deap"].values()), "Cz2")
-
-
-def test_the_html_holds_whole_sentences_and_is_the_same_each_time(chains):
-    table = viz.step_table(list(chains["mahnob"].values()))
-    html = viz.left_html(table)
-    assert html == viz.left_html(table) and html.count("<tr>") == len(table) + 1
-    assert all(text in html for text in table["what happens"]) and "white-space: nowrap" in html
-    long = viz.left_html(table[["what happens"]])
-    assert "nowrap" not in long and "text-align: left" in long

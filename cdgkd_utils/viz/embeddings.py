@@ -1,31 +1,29 @@
-"""Embeddings and prototypes in two dimensions."""
+"""Embeddings and prototypes in two dimensions, and how they move while a teacher trains."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
+import ipywidgets
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
+from matplotlib.figure import FigureBase
+from matplotlib.ticker import MaxNLocator
 
-from .style import COLOURS
+from ..results.metrics import separation
+from .panel import Panel, picture, strip
+from .style import COLOURS, colour, part_name
+from .training import NAMES, draw_curve
 
-METHODS = ("umap", "pca")
 CLASSES = ("low", "high")
+METHODS = ("umap", "pca")
 
 
 class Projection(NamedTuple):
-    """A projection into two dimensions.
-
-    Attributes
-    ----------
-    xy : ndarray, shape (n_shown, 2)
-    rows : ndarray, shape (n_shown,)
-        Which embeddings are shown, ascending.
-    prototypes_xy : ndarray, shape (n_classes, 2)
-    """
+    """Points (n_shown, 2), the ascending rows they stand for, and prototypes (n_classes, 2) in the same map."""
 
     xy: np.ndarray
     rows: np.ndarray
@@ -33,15 +31,11 @@ class Projection(NamedTuple):
 
 
 def project(
-    embeddings: np.ndarray,
-    prototypes: np.ndarray,
-    n_points: int,
-    rng: np.random.Generator,
-    method: str = "umap",
+    embeddings: np.ndarray, prototypes: np.ndarray, n_points: int, rng: np.random.Generator, method: str = "umap"
 ) -> Projection:
-    """Project embeddings, and the prototypes with the same map.
+    """Embeddings in two dimensions, and the prototypes by the same map.
 
-    To show training and test windows in one map, project them together and pick by `rows`.
+    To show training and test windows in one map, project them together and pick by ``rows``.
 
     Parameters
     ----------
@@ -53,29 +47,26 @@ def project(
     method : {"umap", "pca"}
         UMAP coordinates differ between machines and versions: look at them, never compare them. PCA is exact.
 
-    Returns
-    -------
-    Projection
-
     Raises
     ------
     ValueError
         An unknown method, or shapes that do not fit.
+
+    Example: ``xy, rows, stars = cd.plot.project(embeddings, prototypes, 600, np.random.default_rng(0))``.
     """
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
     if embeddings.ndim != 2 or prototypes.ndim != 2 or embeddings.shape[1] != prototypes.shape[1]:
         raise ValueError(
-            "embeddings and prototypes: expected two-dimensional arrays with the same n_features, "
-            f"got {embeddings.shape} and {prototypes.shape}"
+            f"embeddings and prototypes: expected the same n_features, got {embeddings.shape} and {prototypes.shape}"
         )
-    n_windows = len(embeddings)
-    rows = np.sort(rng.choice(n_windows, size=min(n_points, n_windows), replace=False))
+    rows = np.sort(rng.choice(len(embeddings), size=min(n_points, len(embeddings)), replace=False))
     if method == "pca":
+        from sklearn.decomposition import PCA
+
         reducer = PCA(2, random_state=0)
     else:
-        # Imported here: umap compiles for seconds at first use, and only this picture needs it.
-        from umap import UMAP
+        from umap import UMAP  # compiles for seconds at first use, and only this picture needs it
 
         # A fixed random_state makes umap run on one thread anyway; saying so avoids its warning.
         reducer = UMAP(n_neighbors=min(15, len(rows) - 1), random_state=0, n_jobs=1)
@@ -83,53 +74,266 @@ def project(
     return Projection(xy, rows, np.asarray(reducer.transform(prototypes)))
 
 
-def scatter(
-    ax: Axes | None,
-    xy: np.ndarray,
-    labels: np.ndarray,
-    prototypes_xy: np.ndarray | None = None,
-    title: str = "",
-    note: str = "",
-    axis_name: str = "UMAP",
-) -> Axes:
-    """Windows as dots in their class colour, prototypes as stars.
+def class_names(n: int) -> Sequence[str]:
+    """Names of the classes: low and high where there are two."""
+    return CLASSES if n <= 2 else [f"class {k}" for k in range(n)]
+
+
+def scatter(ax: Axes, xy: np.ndarray, labels: np.ndarray, stars: np.ndarray | None = None, size: float = 1.0) -> None:
+    """Windows as dots in the colour of their class, prototypes as stars."""
+    if len(xy) != len(labels):
+        raise ValueError(f"xy and labels: expected the same length, got {len(xy)} and {len(labels)}")
+    names = class_names(1 + max(int(np.max(labels, initial=0)), 0 if stars is None else len(stars) - 1))
+    for k, name in enumerate(names):
+        style = {"color": colour(name, k), "label": name}
+        marker = "o" if k % 2 == 0 else "s"
+        ax.scatter(*xy[np.asarray(labels) == k].T, s=8 * size, marker=marker, alpha=0.5, linewidth=0, **style)
+        if stars is not None:
+            star = {"s": 170 * size, "marker": "*", "edgecolor": "white", "zorder": 4}
+            ax.scatter(*stars[k], **star | style | {"label": f"prototype {name}"})
+    ax.set(xticks=[], yticks=[])
+
+
+@picture(7.6, lambda panels, **_: 3.75 * -(-len(panels) // 2) + 0.4)
+def draw_embeddings(figure: FigureBase, panels: Mapping[str, Sequence], axis_name: str = "UMAP") -> None:
+    """Windows and prototypes of several embeddings, two beside each other.
 
     Parameters
     ----------
-    ax : Axes or None
-    xy : ndarray, shape (n_shown, 2)
-    labels : ndarray, shape (n_shown,)
-        0 (low) or 1 (high).
-    prototypes_xy : ndarray, shape (2, 2), optional
-        Row 0 is the prototype of low.
-    title : str
-    note : str
-        Written under the panel, such as the separation numbers.
+    panels : mapping of str to (xy, labels, prototypes_xy, note)
+        By the title; the note stands below, such as the separation in numbers.
     axis_name : str
-        Name of the projection.
 
-    Returns
-    -------
-    Axes
+    Example: ``cd.plot.draw_embeddings({"EEG, training": (xy, labels, stars, "gap 1.2")})``.
     """
-    if len(xy) != len(labels):
-        raise ValueError(f"xy and labels: expected the same length, got {len(xy)} and {len(labels)}")
-    ax = ax or plt.subplots(figsize=(3.8, 3.8))[1]
-    for value, name in enumerate(CLASSES):
-        points = xy[np.asarray(labels) == value]
-        ax.scatter(*points.T, s=7, color=COLOURS[name], alpha=0.45, linewidth=0, label=name)
-    if prototypes_xy is not None:
-        for name, point in zip(CLASSES, prototypes_xy, strict=True):
-            ax.scatter(
-                *point, s=190, marker="*", color=COLOURS[name], edgecolor="white", zorder=4, label=f"prototype {name}"
-            )
-    ax.set(xticks=[], yticks=[], title=title)
-    ax.set_xlabel(f"{axis_name} 1 (arbitrary unit)" + (f"\n{note}" if note else ""))
-    ax.set_ylabel(f"{axis_name} 2 (arbitrary unit)")
-    return ax
+    n_rows, n_columns = -(-len(panels) // 2), min(2, len(panels))
+    height = 3.75 * n_rows + 0.4
+    axes = figure.subplots(n_rows, n_columns, squeeze=False)
+    edges = {"left": 0.05, "right": 0.99, "top": 1 - 0.3 / height, "bottom": 0.95 / height}
+    figure.subplots_adjust(**edges, wspace=0.12, hspace=0.25)
+    for ax in axes.flat[len(panels) :]:
+        ax.axis("off")
+    for ax, (title, (xy, labels, stars, note)) in zip(axes.flat, panels.items(), strict=False):
+        scatter(ax, xy, labels, stars)
+        ax.set(title=title, xlabel=f"{axis_name} 1 (arbitrary unit)\n{note}", ylabel=f"{axis_name} 2 (arbitrary unit)")
+    entries = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*entries, loc="lower center", ncols=len(entries[1]), markerscale=1.2)
 
 
-def shared_legend(figure: Figure) -> None:
-    """One legend below all panels of a figure, so that none lies on the points."""
-    entries = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*entries, loc="outside lower center", ncols=len(entries[1]), markerscale=1.2)
+@picture(5.5, 2.9)
+def draw_own_class(figure: FigureBase, probabilities: Mapping[str, np.ndarray]) -> None:
+    """How sure each modality's prototypes are of the windows' own classes.
+
+    Parameters
+    ----------
+    probabilities : mapping of str to ndarray, shape (n_windows,)
+        By modality: probability of the own class by the distance to the prototypes.
+
+    Example: ``cd.plot.draw_own_class({"eeg": p_eeg, "video": p_video})``.
+    """
+    ax = figure.add_axes((0.11, 0.17, 0.87, 0.72))
+    for name, p in probabilities.items():
+        ax.hist(np.asarray(p), np.linspace(0, 1, 41), color=COLOURS[name], alpha=0.6, label=name)
+    ax.axvline(0.5, color=COLOURS["chance"], linestyle="--", linewidth=1)
+    ax.set(xlabel="probability of the own class", ylabel="windows", title="Which modality is sure of its windows?")
+    ax.legend()
+
+
+# ---- the tug of war -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Recorded trainings in two dimensions: one projection per modality, in which only the embeddings move.
+
+    Attributes
+    ----------
+    histories : dict of str to History
+    epochs : ndarray, shape (n_frames,)
+    points, stars : dict of (str, str) to ndarray, shapes (n_frames, n_shown, 2) and (n_frames, n_classes, 2)
+        By history and modality.
+    explained, reach : dict of str to ndarray, float
+        By modality: variance share of both axes, and half the width of the frame.
+    gaps : DataFrame
+        ``teacher, modality, part, epoch, gap``: distance of the class means over the spread within a class.
+    """
+
+    histories: dict[str, Any]
+    epochs: np.ndarray
+    points: dict[tuple[str, str], np.ndarray]
+    stars: dict[tuple[str, str], np.ndarray]
+    explained: dict[str, np.ndarray]
+    reach: dict[str, float]
+    gaps: pd.DataFrame
+
+    def gap(self, name: str, m: str, part: str, epoch: int) -> float:
+        """One number of ``gaps``."""
+        g = self.gaps
+        mine = (g["teacher"] == name) & (g["modality"] == m) & (g["part"] == part) & (g["epoch"] == epoch)
+        if not mine.any():
+            raise ValueError(f"epoch {epoch}, part {part!r}: nothing was recorded")
+        return float(g.loc[mine, "gap"].iloc[0])
+
+
+def make_scene(histories: Mapping[str, Any]) -> Scene:
+    """Project all frames of all histories by one principal component analysis (PCA) per modality.
+
+    It is fitted to the training windows of the last frame, of all histories together. Each frame is centred on its
+    training windows: distances to prototypes do not depend on where the cloud lies.
+
+    Parameters
+    ----------
+    histories : mapping of str to History
+        By the name shown, of the same windows. Frames that not all have (an early stop) are left out.
+
+    Example: ``scene = cd.plot.make_scene({"plain": history, "rebalanced": other})``.
+    """
+    from sklearn.decomposition import PCA
+
+    if not histories:
+        raise ValueError("histories: expected at least one, got none")
+    first = next(iter(histories.values()))
+    if any(not np.array_equal(h.rows, first.rows) for h in histories.values()):
+        raise ValueError("histories: expected the same windows in all; record them on one fold of one study")
+    n = min(len(h.epochs) for h in histories.values())
+    train = np.asarray(first.parts) == "train"
+    points, stars, explained, reach, gaps = {}, {}, {}, {}, []
+    for m in NAMES:
+        clouds = {name: np.asarray(h.embeddings[m][:n], float) for name, h in histories.items()}
+        centres = {name: cloud[:, train].mean(axis=1, keepdims=True) for name, cloud in clouds.items()}
+        last = np.concatenate([(clouds[name] - centres[name])[-1, train] for name in histories])
+        pca = PCA(2, svd_solver="full").fit(last)
+        # The sign of a component is arbitrary: the last class' prototype stands right of, and above, the first one's.
+        across = np.asarray(first.prototypes[m][n - 1][-1] - first.prototypes[m][n - 1][0], float)
+        axes = pca.components_ * np.where(pca.components_ @ across < 0, -1.0, 1.0)[:, None]
+        for name, h in histories.items():
+            points[name, m] = (clouds[name] - centres[name]) @ axes.T
+            stars[name, m] = (h.prototypes[m][:n] - centres[name]) @ axes.T
+            for part in ("train", "val"):
+                inside = np.asarray(h.parts) == part
+                for epoch, frame in zip(h.epochs[:n], clouds[name][:, inside], strict=True):
+                    gap = separation(frame, h.labels[inside])["gap_within"]
+                    gaps.append({"teacher": name, "modality": m, "part": part, "epoch": int(epoch), "gap": gap})
+        explained[m] = pca.explained_variance_ratio_
+        far = [np.quantile(np.abs(points[name, m]).max(axis=2), 0.98, axis=1).max() for name in histories]
+        reach[m] = 1.05 * float(max(far))
+    return Scene(dict(histories), first.epochs[:n], points, stars, explained, reach, pd.DataFrame(gaps))
+
+
+@picture(8.2, 3.1)
+def draw_gap(figure: FigureBase, scene: Scene) -> None:
+    """How far apart the classes stand in each modality's embedding, on training and on validation windows.
+
+    Example: ``cd.plot.draw_gap(scene)``.
+    """
+    axes = figure.subplots(1, 2)
+    figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.32, wspace=0.16)
+    for ax, m in zip(axes, NAMES, strict=True):
+        for name, shade in zip(scene.histories, ("ce", "fusion", "student", "ta2"), strict=False):
+            for part, dash in (("train", "-"), ("val", "--")):
+                g = scene.gaps[(scene.gaps[["teacher", "modality", "part"]] == [name, m, part]).all(axis=1)]
+                ax.plot(g["epoch"], g["gap"], dash, color=COLOURS[shade], label=f"{name}, {part_name(part)}")
+        ax.set(xlabel="epoch (passes)", title=f"{NAMES[m]}: gap between the classes", ylim=(0, None))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylabel("distance / spread")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=4, handlelength=2.4)
+
+
+def _tug_height(scene: Scene, *_, curves: bool = True, **__) -> float:
+    return 2.5 * len(scene.histories) + 0.85 if curves else 4.2 * len(scene.histories)
+
+
+@picture(lambda *_, curves=True, **__: 10.8 if curves else 2.1, _tug_height)
+def draw_tug(figure: FigureBase, scene: Scene, epoch: int, part: str = "train", curves: bool = True) -> None:
+    """Embeddings and prototypes of both modalities as `epoch` begins, a row per teacher; beside them the balance.
+
+    Parameters
+    ----------
+    scene : Scene
+    epoch : int
+    part : {"train", "val"}
+        Windows shown.
+    curves : bool
+        Without, the clouds alone, below each other: for a film strip.
+
+    Example: ``cd.plot.draw_tug(scene, epoch=3)``.
+    """
+    if epoch not in scene.epochs:
+        raise ValueError(f"epoch: expected one of {', '.join(map(str, scene.epochs))}, got {epoch}")
+    names, frame = list(scene.histories), int(np.flatnonzero(scene.epochs == epoch)[0])
+    height = _tug_height(scene, curves=curves)
+    if curves:
+        axes = figure.subplots(len(names), 4, squeeze=False)
+        figure.subplots_adjust(
+            left=0.03, right=0.99, bottom=0.95 / height, top=1 - 0.3 / height, hspace=0.2, wspace=0.33
+        )
+    else:
+        axes = figure.subplots(2 * len(names), 1).reshape(len(names), 2)
+        figure.subplots_adjust(left=0.08, right=0.99, bottom=0.01, top=1 - 0.2 / height, hspace=0.14)
+    for line, name in zip(axes, names, strict=True):
+        history = scene.histories[name]
+        inside = np.asarray(history.parts) == part
+        for ax, m in zip(line, NAMES, strict=False):
+            reach = scene.reach[m]
+            xy = scene.points[name, m][frame, inside].clip(-reach, reach)
+            scatter(ax, xy, history.labels[inside], scene.stars[name, m][frame], 1 if curves else 0.5)
+            for k in range(scene.stars[name, m].shape[1]):  # the way they have come
+                ax.plot(*scene.stars[name, m][: frame + 1, k].T, color=ax.collections[2 * k].get_facecolor()[0][:3])
+            ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+            gap = scene.gap(name, m, part, epoch)
+            if curves:
+                shares = 100 * scene.explained[m]
+                ax.set(title=f"{name}: {NAMES[m]}, gap {gap:.2f}", xlabel=f"PCA 1 ({shares[0]:.0f} % of the variance)")
+                ax.set_ylabel(f"PCA 2 ({shares[1]:.0f} %)", labelpad=1)
+            else:
+                ax.set_title(f"{NAMES[m]}, gap {gap:.2f}", fontsize=8, pad=2)
+                ax.set_ylabel(name, fontsize=8, labelpad=1)
+        if curves:
+            _balance(line[2:], history.log, epoch)
+    if curves:
+        for ax in axes[:-1].flat:
+            ax.set_xlabel("")
+            ax.tick_params(labelbottom=False)
+        for column in axes[:, 2:].T:
+            low, high = zip(*(ax.get_ylim() for ax in column), strict=True)
+            for ax in column:
+                ax.set_ylim(min(low), max(high))
+        for ax, x in ((axes[0, 0], 0.02), (axes[0, 2], 0.53), (axes[0, 3], 0.79)):
+            entries = ax.get_legend_handles_labels()
+            figure.legend(*entries, loc="lower left", bbox_to_anchor=(x, 0), ncols=4, columnspacing=1, handlelength=1.3)
+
+
+def _balance(axes: Sequence[Axes], log: pd.DataFrame, epoch: int) -> None:
+    row = log.set_index("epoch").loc[epoch]
+    said = {"ratio": f"ratio {row['imbalance_ratio']:.2f}", "weights": f"EEG weight {row['eeg_weight']:.2f}"}
+    for ax, kind in zip(axes, said, strict=True):
+        draw_curve(ax, log, kind)
+        ax.axvline(epoch, color=COLOURS["fusion"], linewidth=1.4, zorder=0)
+        ax.set_title(f"epoch {epoch}: {said[kind]}")
+
+
+def tug_of_war(scene: Scene, n_frames: int = 5) -> Panel:
+    """Part: both modalities' embeddings and prototypes over the epochs of a training; its twin is a film strip.
+
+    Example: ``cd.plot.tug_of_war(cd.plot.make_scene({"plain": history}))``.
+    """
+    epochs = [int(epoch) for epoch in scene.epochs]
+    shown = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, n_frames).round().astype(int))]
+    parts = [(f"{part_name(part)} windows", part) for part in ("train", "val")]
+
+    @picture(10.8, _tug_height(scene))
+    def draw(figure: FigureBase, epoch: int, part: str) -> None:
+        draw_tug(figure, scene, epoch, part)
+
+    @picture(2.1, _tug_height(scene, curves=False))
+    def clouds(figure: FigureBase, epoch: int) -> None:
+        draw_tug(figure, scene, epoch, curves=False)
+
+    return Panel(
+        draw,
+        {
+            "epoch": ipywidgets.SelectionSlider(options=epochs, value=epochs[-1], description="epoch"),
+            "part": ipywidgets.ToggleButtons(options=parts, description="shown"),
+        },
+        static=lambda: strip(clouds, {f"epoch {epoch}": {"epoch": epoch} for epoch in shown}, columns=n_frames),
+    )

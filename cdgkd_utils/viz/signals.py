@@ -1,70 +1,356 @@
-"""Where the electrodes are, and how strong the EEG is there in each band."""
+"""What was recorded: where electrodes are, and any window of any trial with its faces, spectrum, head map, ratings."""
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import ipywidgets
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import FigureBase
 from scipy.signal import welch
 
-from ..data.constants import BANDS, CHANNELS, LEFT, SFREQ
+from ..config import Params
+from ..data.constants import BANDS, CHANNELS, LEFT, RATINGS, SFREQ, WINDOW_SECONDS
+from ..data.types import Windows
+from .panel import Panel, picture
 from .style import COLOURS
 
 GREEK = {"theta": "θ", "alpha": "α", "beta": "β", "gamma": "γ"}
+SPECTRUM_HZ = (1.0, 50.0)
+N_SCALE_WINDOWS = 64  # evenly spaced over the data; enough for percentiles
+SHADES = {name: COLOURS["eeg" if name in LEFT else "ta2"] for name in CHANNELS}
 
 
-def montage(ax: Axes | None = None) -> Axes:
-    """Draw the 28 electrodes from above, nose up, hemispheres in two colours.
-
-    The midline is left out so that the channels form two equal hemispheres (method.md, section 0).
-
-    Returns
-    -------
-    Axes
-        Positions are an azimuthal projection of MNE's template head, in head radii.
-    """
-    ax = ax or plt.subplots(figsize=(4.2, 4.2))[1]
-    xy = electrode_positions()
-    ax.add_patch(plt.Circle((0, 0), 1, fill=False, color="0.4", linewidth=1.2))
-    ax.plot([-0.1, 0, 0.1], [0.995, 1.1, 0.995], color="0.4", linewidth=1.2)
-    for side in (-1, 1):
-        ax.plot(side * np.array([1.0, 1.05, 1.05, 1.0]), [0.12, 0.08, -0.08, -0.12], color="0.4", linewidth=1.2)
-    for names, key, label in (
-        (LEFT, "eeg", "left: channels 1–14"),
-        (CHANNELS[len(LEFT) :], "ta2", "right: channels 15–28"),
-    ):
-        rows = [CHANNELS.index(name) for name in names]
-        ax.scatter(*xy[rows].T, s=330, color=COLOURS[key], alpha=0.35, edgecolor=COLOURS[key], label=label)
-    for name, (x, y) in zip(CHANNELS, xy, strict=True):
-        ax.text(x, y, name, ha="center", va="center", fontsize=7)
-    ax.set(aspect="equal", xlim=(-1.15, 1.15), ylim=(-1.1, 1.15), title="28 EEG channels, seen from above")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, markerscale=0.4)
-    ax.axis("off")
-    return ax
-
-
-def electrode_positions() -> np.ndarray:
-    """Positions of ``CHANNELS`` seen from above, shape (28, 2), in head radii (x right, y front)."""
-    # Imported here: mne is slow to load and only the electrode pictures need it.
-    from mne.channels import make_standard_montage
+@cache
+def electrodes() -> np.ndarray:
+    """Places of the 28 electrodes seen from above, nose up, in head radii, shape (28, 2)."""
+    from mne.channels import make_standard_montage  # slow to load, and only pictures of heads need it
 
     places = make_standard_montage("colin27_1020").get_positions()["ch_pos"]
-    # The template head is not centred on the origin; its sphere is fitted through all its electrodes.
     everything = np.array(list(places.values()))
+    # The template head is not centred: the sphere through all its electrodes is.
     design = np.column_stack([2 * everything, np.ones(len(everything))])
     centre = np.linalg.lstsq(design, (everything**2).sum(axis=1), rcond=None)[0][:3]
     x, y, z = (np.array([places[name] for name in CHANNELS]) - centre).T
-    angle_from_top = np.arctan2(np.hypot(x, y), z)
-    radius = 0.85 * angle_from_top / (np.pi / 2)
-    azimuth = np.arctan2(y, x)
-    return np.column_stack([radius * np.cos(azimuth), radius * np.sin(azimuth)])
+    from_top, azimuth = np.arctan2(np.hypot(x, y), z), np.arctan2(y, x)
+    return 0.85 * from_top[:, None] / (np.pi / 2) * np.column_stack([np.cos(azimuth), np.sin(azimuth)])
 
 
-def band_power(eeg: np.ndarray, band: str, sfreq: float = SFREQ) -> np.ndarray:
-    """Mean power density of each channel in a band, in dB re 1 µV²/Hz, shape (28,)."""
-    if np.ndim(eeg) != 2 or len(eeg) != len(CHANNELS):
-        raise ValueError(f"eeg: expected shape ({len(CHANNELS)}, n_times), got {np.shape(eeg)}")
-    frequencies, power = welch(eeg, sfreq, nperseg=min(256, eeg.shape[1]))
+def draw_head(
+    ax: Axes, values: np.ndarray, limits: tuple[float, float], colours: str = "viridis", sensors: bool = True
+):
+    """One value per electrode over the head, seen from above, nose up; returns the image."""
+    from mne.viz import plot_topomap
+
+    if len(values) != len(CHANNELS):
+        raise ValueError(f"values: expected one for each of {len(CHANNELS)} electrodes, got {len(values)}")
+    options = {
+        "sphere": (0, 0, 0, 1),
+        "show": False,
+        "cmap": colours,
+        "vlim": limits,
+        "contours": 0,
+        "sensors": sensors,
+    }
+    return plot_topomap(values, electrodes(), axes=ax, **options)[0]
+
+
+@picture(4.4, 4.4)
+def draw_montage(figure: FigureBase) -> None:
+    """The 28 electrodes seen from above, nose up.
+
+    Example: ``cd.plot.draw_montage()``.
+    """
+    ax = figure.add_axes((0.03, 0.03, 0.94, 0.86))
+    draw_head(ax, np.zeros(len(CHANNELS)), (0, 10), "Greys", sensors=False)
+    ax.scatter(*electrodes().T, s=330, color=[to_rgba(shade, 0.35) for shade in SHADES.values()], zorder=10)
+    for name, place in zip(CHANNELS, electrodes(), strict=True):
+        ax.text(*place, name, ha="center", va="center", fontsize=7.5, zorder=11)
+    ax.set_title("28 EEG channels: left (dark) and right hemisphere", loc="center")
+
+
+@picture(3.9, 3.5)
+def draw_ratings(figure: FigureBase, index: pd.DataFrame) -> None:
+    """One dot per trial on the plane of valence and arousal, and where a label turns from low to high.
+
+    Example: ``cd.plot.draw_ratings(windows.index)``.
+    """
+    ax = figure.add_axes((0.14, 0.14, 0.82, 0.76))
+    trials = index.drop_duplicates(["subject", "trial"])
+    ax.scatter(trials["valence"], trials["arousal"], s=8, alpha=0.5, color=COLOURS["fusion"])
+    for line in (ax.axvline, ax.axhline):
+        line(5, color=COLOURS["chance"], linestyle="--", linewidth=1)
+    ax.set(xlabel="valence (1–9)", ylabel="arousal (1–9)", title=f"{len(trials)} trials; dashed: above 5 is high")
+
+
+@picture(7.5, lambda steps, *_, **__: 0.95 * len(steps) + 0.6)
+def draw_steps(
+    figure: FigureBase, steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0, seconds: float = 2.0
+) -> None:
+    """The same seconds of one channel after each step of the preparation.
+
+    Parameters
+    ----------
+    steps : sequence of (name, signal, sfreq)
+        As a reader's ``trace`` is filled: signals (n_channels, n_times) whose time 0 is the clip's start. Of signals
+        without a row per channel of the 28, the first row is drawn.
+    channel : str
+    first, seconds : float
+        Where the stretch begins, and how long it is, in s.
+
+    Example: ``cd.plot.draw_steps(steps, channel="O2")``.
+    """
+    if channel not in CHANNELS:
+        raise ValueError(f"channel: expected one of {', '.join(CHANNELS)}, got {channel!r}")
+    axes = figure.subplots(len(steps), 1, sharex=True, squeeze=False)[:, 0]
+    figure.subplots_adjust(left=0.1, right=0.98, top=1 - 0.25 / len(steps), bottom=0.5 / len(steps), hspace=0.55)
+    for ax, (name, signal, sfreq) in zip(axes, steps, strict=True):
+        row = CHANNELS.index(channel) if len(signal) == len(CHANNELS) else 0
+        shown = np.asarray(signal)[row, int(first * sfreq) : int((first + seconds) * sfreq)]
+        ax.plot(first + np.arange(len(shown)) / sfreq, shown, color=COLOURS["eeg"], linewidth=0.9)
+        ax.set(ylabel="µV", title=f"{name}, {sfreq:g} Hz")
+        ax.locator_params(axis="y", nbins=3)
+    axes[-1].set(xlim=(first, first + seconds), xlabel=f"time since the clip's start (s), channel {channel}")
+
+
+@picture(7.5, 3.3)
+def draw_features(figure: FigureBase, frames: np.ndarray, features: np.ndarray, times: np.ndarray) -> None:
+    """The five frames of a window, and below each what the student is given of it.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (5, size, size, 3), uint8
+    features : ndarray, shape (5, 768)
+        Of the extractor ``hog``: 8 × 8 cells of 12 numbers.
+    times : ndarray, shape (5,)
+        In s.
+
+    Example: ``cd.plot.draw_features(frames, windows.video_at(row), times)``.
+    """
+    axes = figure.subplots(2, len(frames))
+    figure.subplots_adjust(left=0.07, right=0.99, top=0.92, bottom=0.02, wspace=0.06, hspace=0.08)
+    for column, frame, cells, time in zip(axes.T, frames, features, times, strict=True):
+        column[0].imshow(frame)
+        column[0].set_title(f"{time:.1f} s", loc="center")
+        column[1].imshow(cells.reshape(8, 8, 12).max(axis=2), cmap="cividis", vmin=0, vmax=1)
+        for ax in column:
+            ax.set(xticks=[], yticks=[])
+    axes[0, 0].set_ylabel("frame")
+    axes[1, 0].set_ylabel("strongest edge\nper cell (0–1)")
+
+
+class Scales(NamedTuple):
+    """Limits that all windows of a data set are drawn with: µV between traces, and dB of spectra and head maps."""
+
+    spacing: float
+    density: tuple[float, float]
+    power: dict[str, tuple[float, float]]
+
+
+def spectra(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies (Hz) and power densities (dB re 1 µV²/Hz) by Welch's method with segments of 2 s."""
+    frequencies, density = welch(eeg, SFREQ, nperseg=min(256, eeg.shape[-1]))
+    return frequencies, 10 * np.log10(np.maximum(density, 1e-12))
+
+
+def band_power(eeg: np.ndarray, band: str) -> np.ndarray:
+    """Mean power density of each channel in a band, in dB re 1 µV²/Hz, shape (..., n_channels)."""
+    frequencies, density = spectra(eeg)
     low, high = BANDS[band]
     inside = (frequencies >= low) & (frequencies < high)
-    return 10 * np.log10(np.maximum(power[:, inside].mean(axis=1), 1e-12))
+    return 10 * np.log10((10 ** (density[..., inside] / 10)).mean(axis=-1))
+
+
+def scales_of(windows: Windows) -> Scales:
+    """Scales from windows that are evenly spaced over the data set."""
+    if not len(windows):
+        raise ValueError("windows: none, expected at least one to look at")
+    eeg = windows.eeg_at(np.unique(np.linspace(0, len(windows) - 1, N_SCALE_WINDOWS).astype(int)))
+    spacing = float(np.ceil(np.percentile(np.abs(eeg), 97) * 1.5 / 10) * 10) or 10.0  # flat input still needs rows
+    frequencies, density = spectra(eeg)
+    filtered = (frequencies >= BANDS["theta"][0]) & (frequencies < BANDS["gamma"][1])
+    low, high = np.percentile(density[..., filtered], (0.5, 99.5))
+    return Scales(
+        spacing, _wide((low - 3, high + 3)), {b: _wide(np.percentile(band_power(eeg, b), (1, 99.5))) for b in BANDS}
+    )
+
+
+def _wide(limits: Sequence[float]) -> tuple[float, float]:
+    return float(limits[0]), max(float(limits[1]), float(limits[0]) + 1)  # equal limits cannot be drawn
+
+
+@picture(11, 5.8)
+def draw_trial(
+    figure: FigureBase,
+    windows: Windows,
+    row: int,
+    pictures: tuple[np.ndarray, np.ndarray, np.ndarray],
+    band: str = "alpha",
+    scales: Scales | None = None,
+) -> None:
+    """Everything that was recorded of one window: EEG, faces, spectrum, head map, ratings.
+
+    Parameters
+    ----------
+    windows : Windows
+    row : int
+        Number of the window.
+    pictures : (frames, mask, times)
+        (5, size, size, 3) uint8, (5,) bool, (5,) in s from the window's start; as ``window_frames`` gives them.
+    band : {"theta", "alpha", "beta", "gamma"}
+        Of the head map.
+    scales : Scales, optional
+        Default: of the whole data set.
+
+    Example: ``cd.plot.draw_trial(windows, 0, window_frames(params, windows, 0))``.
+    """
+    if band not in BANDS:
+        raise ValueError(f"band: expected one of {', '.join(BANDS)}, got {band!r}")
+    scales, which, eeg = scales or scales_of(windows), windows.index.iloc[row], windows.eeg_at(row)
+    start = WINDOW_SECONDS * int(which["window"])
+    span = (start, start + WINDOW_SECONDS)
+    traces = figure.add_axes((0.05, 0.335, 0.535, 0.61))
+    _draw_traces(traces, eeg, span, scales.spacing, start + pictures[2])
+    traces.set_title(f"subject {which['subject']}, trial {which['trial']}, {span[0]:.0f}–{span[1]:.0f} s")
+    _draw_faces(figure.add_axes((0.05, 0.055, 0.535, 0.19)), pictures, span)
+    _draw_spectrum(figure.add_axes((0.69, 0.7, 0.3, 0.245)), eeg, scales.density, band)
+    ax = figure.add_axes((0.66, 0.27, 0.25, 0.29))
+    image = draw_head(ax, band_power(eeg, band), scales.power[band])
+    ax.set_title("{} power, {:.0f}–{:.0f} Hz".format(band, *BANDS[band]), loc="center")
+    bar = figure.add_axes((0.915, 0.29, 0.012, 0.24))
+    figure.colorbar(image, cax=bar, extend="both", label="dB re 1 µV²/Hz")
+    _draw_scale(figure.add_axes((0.71, 0.085, 0.25, 0.125)), which)
+
+
+def _draw_traces(ax: Axes, eeg: np.ndarray, span: tuple[float, float], spacing: float, at: np.ndarray) -> None:
+    """All channels above each other, left hemisphere first, with a scale bar; lines at the times of the frames."""
+    times = span[0] + np.arange(eeg.shape[1]) / SFREQ
+    offsets = -spacing * np.arange(len(CHANNELS))
+    ax.vlines(at, offsets[-1] - spacing, spacing, COLOURS["video"], linewidth=0.8, alpha=0.7)
+    lines = [np.column_stack([times, trace]) for trace in eeg + offsets[:, None]]
+    ax.add_collection(LineCollection(lines, colors=list(SHADES.values()), linewidths=0.6))
+    ax.set_yticks(offsets, CHANNELS, fontsize=6.5)
+    for name, tick in zip(CHANNELS, ax.get_yticklabels(), strict=True):
+        tick.set_color(SHADES[name])
+    across = {"transform": ax.get_yaxis_transform()}
+    ax.plot([1.012, 1.012], [offsets[1], offsets[0]], color="0.2", clip_on=False, **across)
+    text = {"va": "center", "fontsize": 7, "rotation": 90} | across
+    ax.text(1.02, offsets[:2].mean(), f"{spacing:.0f} µV", **text)
+    for side, some, name in (("left", offsets[: len(LEFT)], "Fp1"), ("right", offsets[len(LEFT) :], "Fp2")):
+        ax.text(1.02, some[2:].mean(), f"{side} hemisphere", color=SHADES[name], **text)
+    ax.set(xlim=span, ylim=(offsets[-1] - 1.5 * spacing, 1.5 * spacing), xlabel="time since the clip's start (s)")
+
+
+def _draw_faces(ax: Axes, pictures: tuple, span: tuple[float, float]) -> None:
+    """The frames beside each other, each over its share of the window's time."""
+    width = WINDOW_SECONDS / len(pictures[2])
+    for number, (frame, exists, _) in enumerate(zip(*pictures, strict=True)):
+        left = span[0] + number * width
+        if exists:
+            ax.imshow(frame, extent=(left, left + width, 0, width))
+        else:
+            ax.text(left + width / 2, width / 2, "no frame", ha="center", va="center", color=COLOURS["absent"])
+    ax.set(xlim=span, ylim=(0, width), yticks=[], aspect="equal")
+    times = span[0] + pictures[2]
+    ax.set_xticks(times, [f"{time:.1f} s" for time in times])
+    ax.tick_params(length=2, color=COLOURS["video"])
+    ax.spines[["left", "bottom"]].set_visible(False)
+
+
+def _draw_spectrum(ax: Axes, eeg: np.ndarray, limits: tuple[float, float], band: str) -> None:
+    """Power density from the weakest to the strongest channel and their median; the chosen band is darker."""
+    frequencies, density = spectra(eeg)
+    low, middle, high = np.quantile(density, (0, 0.5, 1), axis=0)
+    ax.fill_between(frequencies, low, high, color=COLOURS["eeg"], alpha=0.2, linewidth=0, label="channels")
+    ax.plot(frequencies, middle, color=COLOURS["eeg"], label="median")
+    for number, (name, ends) in enumerate(BANDS.items()):
+        ax.axvspan(*ends, color="0.5", alpha=0.35 if name == band else 0.08 + 0.07 * (number % 2), linewidth=0)
+        ax.text(np.mean(ends), 1.01, GREEK[name], ha="center", va="bottom", transform=ax.get_xaxis_transform())
+    ax.set(xlim=SPECTRUM_HZ, ylim=limits, xlabel="frequency (Hz)", ylabel="power density\n(dB re 1 µV²/Hz)")
+    ax.legend(loc="upper right")
+
+
+def _draw_scale(ax: Axes, which: pd.Series) -> None:
+    """The trial's ratings on their scale; those above the border at 5 are high."""
+    given = {name: float(which[name]) for name in RATINGS if np.isfinite(which[name])}
+    values, rows = list(given.values()), range(len(given))
+    ax.scatter(values, rows, color=[COLOURS["high" if value > 5 else "low"] for value in values], s=30, zorder=3)
+    for row, value in zip(rows, values, strict=True):
+        ax.text(9.4, row, f"{value:g}", va="center", fontsize=8)
+    ax.axvline(5, color=COLOURS["chance"], linestyle="--", linewidth=1)
+    ax.set_yticks(rows, list(given))
+    ax.set(xlim=(0.7, 9.2), ylim=(len(given) - 0.5, -0.5), xticks=range(1, 10, 2), xlabel="rating (1–9), high above 5")
+
+
+def trial_browser(windows: Windows, params: Params, row: int | None = None) -> Panel:
+    """Part: any moment of any trial, by sliders for subject, trial, time and the band of the head map.
+
+    Parameters
+    ----------
+    windows : Windows
+    params : Params
+        What they were loaded with; tells where the frames are.
+    row : int, optional
+        Number of the window shown first; default: the middle one.
+
+    Example: ``cd.plot.trial_browser(lab.windows, lab.params)``.
+    """
+    from ..data.windows import trial_frames
+
+    rows, scales = windows.index.groupby(["subject", "trial"]).indices, scales_of(windows)
+    numbers = windows.index["window"].to_numpy()
+    trials = {s: sorted(t for who, t in rows if who == s) for s in sorted({s for s, _ in rows})}
+
+    def of(subject: int, trial: int) -> np.ndarray:
+        mine = rows[subject, trial]
+        return mine[np.argsort(numbers[mine])]
+
+    def starts(subject: int, trial: int) -> list[float]:
+        return [WINDOW_SECONDS * int(number) for number in numbers[of(subject, trial)]]
+
+    frames = lru_cache(maxsize=32)(lambda subject, trial: trial_frames(params, windows, of(subject, trial).tolist()))
+
+    @picture(*draw_trial.size)
+    def draw(figure: FigureBase, subject: int, trial: int, start: float, band: str = "alpha") -> None:
+        place = starts(subject, trial).index(start)
+        shown, mask, times = frames(subject, trial)
+        draw_trial(figure, windows, of(subject, trial)[place], (shown[place], mask[place], times), band, scales)
+
+    def offer(controls: dict[str, ipywidgets.Widget]) -> None:
+        for name, known in (("trial", lambda s, _: trials[s]), ("start", starts)):
+            slider = controls[name]
+            options = _options(known(controls["subject"].value, controls["trial"].value), name)
+            if slider.options != options:
+                before = slider.value
+                slider.options = options
+                slider.value = min((value for _, value in options), key=lambda value: abs(value - before))
+
+    middle = windows.index.iloc[len(windows) // 2 if row is None else row]
+    subject, trial, start = int(middle["subject"]), int(middle["trial"]), WINDOW_SECONDS * int(middle["window"])
+    person = next((who for who in trials if who != subject), subject)
+    other = {"subject": person, "trial": trials[person][0], "start": starts(person, trials[person][0])[0]}
+
+    def slider(options: Sequence, value: float, name: str) -> ipywidgets.SelectionSlider:
+        return ipywidgets.SelectionSlider(options=options, value=value, description=name)
+
+    return Panel(
+        draw,
+        {
+            "subject": slider(list(trials), subject, "subject"),
+            "trial": slider(_options(trials[subject], "trial"), trial, "trial"),
+            "start": slider(_options(starts(subject, trial), "start"), start, "time"),
+            "band": ipywidgets.ToggleButtons(options=list(BANDS), value="alpha", description="head map"),
+        },
+        follow=offer,
+        static={"one moment": {"subject": subject, "trial": trial, "start": start}, "another person": other},
+    )
+
+
+def _options(values: Sequence[float], name: str) -> tuple[tuple[str, float], ...]:
+    return tuple((f"{value:.0f} s" if name == "start" else f"{value}", value) for value in values)

@@ -1,133 +1,292 @@
-"""The results tables as figures."""
+"""The results tables as pictures: both in the poster's layout, the claims, and any choice of rows with its tests."""
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import ipywidgets
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from ..data.constants import TARGETS
+from ..results.display import display_name
 from ..results.metrics import METRIC_NAMES
-from ..results.paper import CEILING, PROTOCOL_NAMES, ROWS, TABLE_TITLES, display_name, in_order
-from ..results.tables import one_table
-from .style import COLOURS, chance_line
+from ..results.paper import DATASET_NAMES, POSTER_ROWS, PROTOCOL_NAMES, ROWS, TABLE_TITLES, in_order
+from ..results.tables import results_table
+from .panel import Panel, picture
+from .style import COLOURS, chance_line, html_table
 
-OFFSETS = {"trial": -0.17, "subject": 0.17}  # rows, so that the two protocols do not hide each other
 MARKERS = {"trial": "o", "subject": "s"}
+WITH_CHANCE = ("accuracy", "balanced_accuracy", "expected_accuracy", "auc", "vote_accuracy", "worst_subject")
+FLOORS = {"majority": ":", "who": "-."}
 
 
-def dot_plot(
-    long_table: pd.DataFrame,
-    table: int,
-    target: str,
+def _shade(protocol: str) -> str:
+    return COLOURS["leak"] if "LEAKY" in protocol else COLOURS.get(f"test_{protocol}", COLOURS["trial"])
+
+
+def _bars(ax: Axes, part: pd.DataFrame, rows: Sequence[str], protocols: Sequence[str]) -> None:
+    """Means with intervals, one row each, protocols beside each other; what is not defined is not drawn."""
+    for number, protocol in enumerate(protocols):
+        mine = part[(part["protocol"] == protocol) & part["mean"].notna() & part["method"].isin(rows)]
+        place = [rows.index(method) + (number - (len(protocols) - 1) / 2) * 0.34 for method in mine["method"]]
+        mean = mine["mean"].to_numpy(float)
+        reach = np.nan_to_num(np.stack([mean - mine["low"].to_numpy(float), mine["high"].to_numpy(float) - mean]))
+        style = {"color": _shade(protocol), "marker": MARKERS.get(protocol, "D"), "linestyle": "none", "markersize": 4}
+        ax.errorbar(mean, place, xerr=reach, label=PROTOCOL_NAMES[protocol], linewidth=1.1, **style)
+    ax.set(ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)))
+    ax.grid(axis="x")
+
+
+def _rows_of(rows: str | Sequence[str], table: int) -> list[str]:
+    if rows == "poster":
+        rest = {1: ("ce",), 2: ("eeg", "video", "fusion")}[table]
+        return [method for method in ROWS[table] if method in (*POSTER_ROWS[table], *rest)]
+    return [method for method in ROWS[table] if rows == "all" or method in rows]
+
+
+def _poster_height(scores: pd.DataFrame, metric: str = "", rows: str | Sequence[str] = "poster", **_: Any) -> float:
+    return 0.27 * sum(len(_rows_of(rows, table)) for table in (1, 2)) + 2.1
+
+
+@picture(10.5, _poster_height)
+def draw_results(
+    figure: FigureBase,
+    scores: pd.DataFrame,
     metric: str = "accuracy",
-    dataset: str = "deap",
-    ax: Axes | None = None,
-    legend: bool = True,
-) -> Axes:
-    """One target of a results table: mean and interval of every method, beside the paper's number.
+    rows: str | Sequence[str] = "poster",
+    world: str = "",
+) -> None:
+    """Both results tables in the poster's layout: a block for each table, a column for each data set and target.
 
     Parameters
     ----------
-    long_table : DataFrame
-        From ``results.tables.results_table``; may hold both tables.
-    table : {1, 2}
-    target : {"valence", "arousal"}
+    scores : DataFrame
+        From ``collect``: one row per run, test part and metric.
     metric : str
-    dataset : str
-    ax : Axes, optional
-    legend : bool
-        Off where several panels share one.
+        Dots are means over runs, bars 95 % intervals; diamonds are the paper's accuracies.
+    rows : {"poster", "all"} or sequence of str
+        Methods shown.
+    world : str
+        Of the twin; default: the first one in `scores`.
 
-    Returns
-    -------
-    Axes
-        Dots are means over runs, bars 95 % intervals, open diamonds the paper's accuracies (drawn for
-        the metric accuracy only), all in %. A method without runs is grey; beside an incomplete one stands how
-        many of the expected runs are done (in the protocol with fewer).
-
-    Raises
-    ------
-    ValueError
-        There are no such rows.
+    Example: ``cd.plot.draw_results(scores)``.
     """
-    part = one_table(long_table[long_table["table"] == table], dataset)
-    part = part[part["target"] == target]
-    if part.empty:
-        raise ValueError(f"target: the table has no rows for {target!r}")
-    methods = ROWS[table]
-    ax = ax or plt.subplots(figsize=(7.5, min(4.5, 1.6 + 0.26 * len(methods))))[1]
-    for protocol in in_order(part["protocol"]):
-        _draw_protocol(ax, part[part["protocol"] == protocol], protocol, metric, methods)
-    if metric == "accuracy":
-        printed = part.drop_duplicates("method").set_index("method")["paper"].dropna()
-        style = {"marker": "D", "s": 34, "facecolor": "none", "edgecolor": COLOURS["student"], "zorder": 4}
-        ax.scatter(printed, [methods.index(method) for method in printed.index], label="paper", **style)
-    chance_line(ax, vertical=True)
+    scores = scores[scores["world"] == (world or scores["world"].iloc[0])]
+    columns = [(d, t) for d in DATASET_NAMES for t in ("arousal", "valence") if (scores["dataset"] == d).any()]
+    shown = {table: _rows_of(rows, table) for table in (1, 2)}
+    height = _poster_height(scores, metric, rows)
+    grid = {"height_ratios": [len(shown[1]), len(shown[2])], "width_ratios": [1] * len(columns)}
+    axes = figure.subplots(2, len(columns), squeeze=False, sharex=True, sharey="row", gridspec_kw=grid)
+    edges = {"top": 1 - 0.62 / height, "bottom": 1.0 / height, "left": 0.16, "right": 0.985}
+    figure.subplots_adjust(**edges, hspace=0.25 * 2 / height, wspace=0.08)
+    for line, table in zip(axes, (1, 2), strict=True):
+        long = results_table(scores, table)
+        for ax, (dataset, target) in zip(line, columns, strict=True):
+            part = long[(long["dataset"] == dataset) & (long["target"] == target)]
+            protocols = in_order(part["protocol"])
+            _bars(ax, part[part["metric"] == metric], shown[table], protocols)
+            if metric == "accuracy":
+                printed = part.drop_duplicates("method").set_index("method")["paper"].dropna()
+                printed = printed[[method for method in printed.index if method in shown[table]]]
+                style = {"marker": "D", "s": 26, "facecolor": "none", "edgecolor": COLOURS["student"], "zorder": 4}
+                ax.scatter(printed, [shown[table].index(method) for method in printed.index], label="paper", **style)
+                for floor, dash in FLOORS.items():
+                    for protocol in protocols:
+                        level = part[(part["metric"] == floor) & (part["protocol"] == protocol)]["mean"].mean()
+                        if np.isfinite(level):
+                            label = f"{METRIC_NAMES[floor]}, {PROTOCOL_NAMES[protocol]}"
+                            ax.axvline(level, color=_shade(protocol), linestyle=dash, linewidth=1, label=label)
+            if metric in WITH_CHANCE:
+                chance_line(ax, vertical=True)
+            if table == 1:
+                ax.set_title(f"{DATASET_NAMES[dataset]}, {target}", loc="center")
+        line[0].set_yticklabels([display_name(method) for method in shown[table]])
+        line[0].set_ylabel(f"Table {table}: {TABLE_TITLES[table]}")
+    for ax in axes[1]:
+        ax.set_xlabel(f"{METRIC_NAMES[metric]} (%)")
+    first = scores.iloc[0]
+    runs = scores.groupby(["dataset", "method"])[["repeat", "fold"]].apply(lambda x: len(x.drop_duplicates())).max()
+    title = f"{first['data']}, profile {first['profile']}, up to {runs} runs a row; * not the paper's"
+    figure.suptitle(title, fontsize=9.5, y=1 - 0.08 / height, va="top")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower center", ncols=4, columnspacing=1.2)
 
-    done = part[part["metric"] == metric].groupby("method")["n_runs"].min().reindex(methods, fill_value=0)
-    n_expected = int(part["n_expected"].iloc[0])
-    ax.set_yticks(range(len(methods)), [display_name(method) for method in methods])
-    # Panels that share this axis hide their labels, so there may be none to colour.
-    labels = dict(zip(methods, ax.get_yticklabels(), strict=False))
-    for row, method in enumerate(methods):
-        if done[method] == n_expected:
-            continue
-        if done[method] == 0 and method in labels:
-            labels[method].set_color(COLOURS["absent"])
-        where = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "left"}
-        ax.text(1.01, row, f"{done[method]} of {n_expected}", color=COLOURS["absent"], fontsize=8, **where)
-    ax.set(ylim=(len(methods) - 0.5, -0.5), xlabel=f"{METRIC_NAMES[metric]} (%)", ylabel="")
-    ax.grid(axis="x")
-    profile, data = part[["profile", "data"]].iloc[0]
-    counts = sorted(set(done[done > 0])) or [0]
-    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
-    ax.set_title(
-        f"Table {table} ({TABLE_TITLES[table]}), {target}\n{data}, profile {profile}, n = {n} of {n_expected} runs"
+
+@picture(9.5, lambda claims, **_: 0.5 * claims["claim"].nunique() + 1.2)
+def draw_claims(figure: FigureBase, claims: pd.DataFrame) -> None:
+    """What these runs say to each claim of the paper, world by world: pooled difference and 95 % interval.
+
+    Parameters
+    ----------
+    claims : DataFrame
+        From ``judge_claims``: ``world, claim, mean, low, high`` in points, ``verdict``.
+
+    Example: ``cd.plot.draw_claims(lab.claims())``.
+    """
+    names, worlds = list(dict.fromkeys(claims["claim"])), list(dict.fromkeys(claims["world"]))
+    height = 0.5 * len(names) + 1.2
+    ax = figure.add_axes((0.4, 0.62 / height, 0.47, 1 - 1.0 / height))
+    looks = (("fusion", "o"), ("ce", "s"), ("student", "^"), ("eeg", "D"), ("ta1", "v"), ("low", "P"))
+    for number, (world, (shade, marker)) in enumerate(zip(worlds, looks, strict=False)):
+        mine = claims[claims["world"] == world]
+        place = [names.index(claim) + (number - (len(worlds) - 1) / 2) * 0.7 / len(worlds) for claim in mine["claim"]]
+        reach = np.nan_to_num(np.stack([mine["mean"] - mine["low"], mine["high"] - mine["mean"]]).astype(float))
+        style = {"fmt": marker, "color": COLOURS[shade], "linewidth": 1.8, "markersize": 6}
+        ax.errorbar(mine["mean"], place, xerr=reach, label=world or str(mine["data"].iloc[0]), **style)
+        for y, row in zip(place, mine.itertuples(), strict=True):
+            where = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 8, "color": COLOURS[shade]}
+            ax.text(1.02, y, f"{row.mean:+.1f} {row.verdict}", **where)
+    chance_line(ax, 0, vertical=True, label="no difference")
+    ax.set_yticks(range(len(names)), names)
+    for edge in np.arange(1, len(names)) - 0.5:
+        ax.axhline(edge, color="0.9", linewidth=0.8, zorder=0)
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="difference to the best rival (points), 95 % interval")
+    figure.legend(*ax.get_legend_handles_labels(), loc="upper center", ncols=len(worlds) + 1)
+
+
+@picture(10.5, lambda *_, methods=(), **__: 0.36 * (len(methods) + 1) + 1.6)
+def draw_rows(
+    figure: FigureBase,
+    scores: pd.DataFrame,
+    table: int,
+    dataset: str,
+    target: str,
+    metric: str,
+    methods: Sequence[str],
+    reference: str,
+) -> None:
+    """Intervals of chosen rows, and beside them the reference minus each of them, with p values.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        From ``collect``, of one world.
+    table : {1, 2}
+    dataset, target, metric : str
+    methods : sequence of str
+    reference : str
+        p values are of the corrected test, Holm's over all differences shown; dz is the mean difference over its
+        standard deviation.
+
+    Example: ``cd.plot.draw_rows(scores, 1, "deap", "valence", "accuracy", methods=["ce", "kd"], reference="cdgkd")``.
+    """
+    rows = [method for method in ROWS[table] if method in methods or method == reference]
+    if not methods or reference not in rows:
+        raise ValueError(f"rows: choose at least one row of table {table}, and one to compare with")
+    means, tests = _choice(_Same(scores), table, dataset, target, metric, tuple(rows), reference)
+    protocols, height = in_order(means["protocol"]), 0.36 * (len(rows) + 1) + 1.6
+    left, right = (figure.add_axes((x, 0.95 / height, 0.28, 1 - 1.6 / height)) for x in (0.16, 0.48))
+    _bars(left, means, rows, protocols)
+    _bars(right, tests, rows, protocols)
+    if metric in WITH_CHANCE:
+        chance_line(left, vertical=True)
+    chance_line(right, 0, vertical=True)
+    left.set_yticklabels([display_name(method) for method in rows])
+    right.set_yticklabels([])
+    left.set_xlabel(f"{METRIC_NAMES[metric]} (%)")
+    right.set_xlabel(f"{display_name(reference)} minus row (points)")
+    words = {"transform": right.get_yaxis_transform(), "va": "center", "family": "monospace", "fontsize": 7.5}
+    right.text(1.02, -0.75, "{:>7}{:>8}{:>7}".format("p", "Holm", "dz"), **words)
+    for row in tests.itertuples():
+        place = rows.index(row.method) + (protocols.index(row.protocol) - (len(protocols) - 1) / 2) * 0.34
+        text = f"{_p(row.p):>7}{_p(row.p_holm):>8}{row.dz:>7.2f}"
+        right.text(1.02, place, text.replace("nan", "  –"), color=_shade(row.protocol), **words)
+    first = means.iloc[0]
+    done = f"{means['n_runs'].max()} of {means['n_expected'].max()} runs"
+    title = f"Table {table} ({TABLE_TITLES[table]}), {target}, {DATASET_NAMES[dataset]} columns"
+    figure.suptitle(f"{title}; {first['data']}, {first['profile']}, {done}", x=0.01, ha="left", fontsize=9.5)
+    figure.legend(*left.get_legend_handles_labels(), loc="lower left", ncols=4)
+
+
+class _Same:
+    """Scores as a key of a cache: the same table is the same question."""
+
+    def __init__(self, scores: pd.DataFrame):
+        self.scores = scores
+
+    def __hash__(self) -> int:
+        return id(self.scores)
+
+    def __eq__(self, other: object) -> bool:
+        return self.scores is other.scores
+
+
+@lru_cache(maxsize=64)
+def _choice(same: _Same, table: int, dataset: str, target: str, metric: str, rows: tuple, reference: str) -> tuple:
+    """Means of the chosen rows, and the tests against the reference."""
+    from ..results.statistics import compare
+
+    s = same.scores
+    mine = s[(s["dataset"] == dataset) & (s["target"] == target)]
+    mine = mine[mine["metric"].isin([metric, "accuracy"])]
+    if mine[mine["metric"] == metric].empty:
+        raise ValueError(f"scores: no {metric} of {target} in the design of {DATASET_NAMES[dataset]}")
+    long = results_table(mine, table)
+    means = long[(long["metric"] == metric) & long["method"].isin(rows)]
+    if not (means["method"] == reference).any():
+        raise ValueError(f"compared row: {display_name(reference)} has no run here")
+    return means, compare(mine, table, reference, [row for row in rows if row != reference], metric)
+
+
+def _p(value: float) -> str:
+    return "–" if np.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def table_explorer(scores: pd.DataFrame, table: int = 1) -> Panel:
+    """Part: any rows of a table with intervals, paired differences and the runs behind the numbers.
+
+    Example: ``cd.plot.table_explorer(scores)``.
+    """
+    from ..results.tables import runs_behind
+
+    scores = scores[scores["world"] == scores["world"].iloc[0]]
+
+    def methods(table: int) -> tuple:
+        return tuple((display_name(method), method) for method in ROWS[table])
+
+    def follow(controls: dict[str, ipywidgets.Widget]) -> None:
+        options = methods(controls["table"].value)
+        if controls["methods"].options != options:
+            for name, value in (("methods", POSTER_ROWS[controls["table"].value]), ("reference", None)):
+                controls[name].options = options
+                controls[name].value = value or POSTER_ROWS[controls["table"].value][-1]
+
+    def height(methods: Sequence[str], reference: str, **_: Any) -> float:
+        return 0.36 * (len({*methods, reference}) + 1) + 1.6
+
+    @picture(10.5, height)
+    def draw(figure: FigureBase, **values: Any) -> None:
+        draw_rows(figure, scores, **values)
+
+    def behind(table: int, dataset: str, target: str, metric: str, reference: str, **_: Any) -> str:
+        parts = []
+        for protocol in in_order(scores["protocol"]):
+            runs = runs_behind(scores, table, reference, dataset, target, protocol, metric)
+            said = f"{display_name(reference)}, {PROTOCOL_NAMES[protocol]}: the {len(runs)} runs behind the number"
+            listed = html_table(runs.round(2).astype(str).set_index("repeat"))
+            parts.append(f"<details><summary>{said}</summary>{listed}</details>")
+        return "".join(parts)
+
+    known = [metric for metric in METRIC_NAMES if metric in set(scores["metric"]) and metric not in FLOORS]
+    buttons, menu = ipywidgets.ToggleButtons, ipywidgets.Dropdown
+    designs = [(name, key) for key, name in DATASET_NAMES.items() if key in set(scores["dataset"])]
+    tables = [(f"{n}: {TABLE_TITLES[n]}", n) for n in sorted(ROWS)]
+    several = {"options": methods(table), "value": POSTER_ROWS[table], "rows": 8}
+    return Panel(
+        draw,
+        {
+            "dataset": buttons(options=designs, description="data in the design of"),
+            "table": buttons(options=tables, value=table, description="table"),
+            "target": buttons(options=[t for t in TARGETS if t in set(scores["target"])], description="target"),
+            "metric": menu(options=[(METRIC_NAMES[metric], metric) for metric in known], description="score"),
+            "methods": ipywidgets.SelectMultiple(**several, description="rows (Ctrl or Shift for several)"),
+            "reference": menu(options=methods(table), value=POSTER_ROWS[table][-1], description="compared row"),
+        },
+        text=behind,
+        follow=follow,
     )
-    if legend:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3, columnspacing=1.2)
-    return ax
-
-
-def table_figure(long_table: pd.DataFrame, table: int, metric: str = "accuracy", dataset: str = "deap") -> Figure:
-    """Both targets of a results table side by side, as :func:`dot_plot` draws them.
-
-    Returns
-    -------
-    Figure
-        What the data may be called, the profile and n stand in its title.
-    """
-    figure, axes = plt.subplots(1, len(TARGETS), figsize=(8, 1.9 + 0.24 * len(ROWS[table])), sharey=True)
-    for ax, target in zip(axes, TARGETS, strict=True):
-        dot_plot(long_table, table, target, metric, dataset, ax, legend=False)
-        about = ax.get_title(plt.rcParams["axes.titlelocation"]).split("\n")[1]
-        ax.set_title(target)
-    figure.suptitle(f"Table {table}: {TABLE_TITLES[table]}. {about}", fontsize=9.5)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4)
-    return figure
-
-
-def _draw_protocol(ax: Axes, part: pd.DataFrame, protocol: str, metric: str, methods: tuple[str, ...]) -> None:
-    shown = part[(part["metric"] == metric) & (part["n_runs"] > 0)]
-    rows = np.array([methods.index(method) for method in shown["method"]]) + OFFSETS.get(protocol, 0.0)
-    mean = shown["mean"].to_numpy()
-    # A single run has no interval; its bar has no length instead of making matplotlib drop the dot.
-    bars = np.nan_to_num(np.stack([mean - shown["low"], shown["high"] - mean]))
-    style = {"color": _colour(protocol), "marker": MARKERS.get(protocol, "o"), "linestyle": "none", "linewidth": 1.2}
-    ax.errorbar(mean, rows, xerr=bars, label=PROTOCOL_NAMES[protocol], markersize=5, **style)
-    majority = part.loc[part["metric"] == "majority", "mean"].mean()
-    if metric in ("accuracy", "expected_accuracy") and not np.isnan(majority):
-        label = f"majority, {PROTOCOL_NAMES[protocol]}"
-        ax.axvline(majority, color=_colour(protocol), linestyle=":", linewidth=1.1, label=label, zorder=1)
-    ceiling = shown.loc[shown["method"] == CEILING, "mean"]
-    if len(ceiling):
-        label = f"ceiling (true posterior), {PROTOCOL_NAMES[protocol]}"
-        ax.axvline(ceiling.item(), color=_colour(protocol), linestyle="-.", linewidth=0.9, label=label, zorder=1)
-
-
-def _colour(protocol: str) -> str:
-    return COLOURS.get(protocol, COLOURS["absent"] if "LEAKY" in protocol else COLOURS["trial"])

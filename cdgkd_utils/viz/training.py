@@ -1,250 +1,242 @@
-"""Training as it happens and afterwards: curves, the modality balance, and who guided the student when.
-
-The live figure and its static twin use the same drawing, so a stored notebook shows what the screen showed.
-"""
+"""Training as it happens and afterwards: curves, the balance of modalities, and teachers tried."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from io import BytesIO
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
+import ipywidgets
 import pandas as pd
-import seaborn as sns
+from IPython import get_ipython
+from IPython.display import Image, display
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from .style import COLOURS, chance_line, colour
+from .panel import Panel, blank, describe, picture, png
+from .style import COLOURS, chance_line
+
+NAMES = {"eeg": "EEG", "video": "video"}
+DASHES = (":", "-", "--", "-.")
+BALANCE = ("imbalance_ratio", "video_weight", "eeg_weight")
+TITLES = {"accuracy": "Accuracy", "loss": "Loss", "ratio": "Above 1: video is ahead", "weights": "Who gets help"}
+UNITS = {"accuracy": "accuracy (%)", "loss": "loss (nats)", "ratio": "imbalance ratio", "weights": "loss weight"}
 
 
-def _accuracy(ax: Axes, log: pd.DataFrame) -> None:
-    for column, shade, label in (("train_accuracy", "train", "train"), ("val_accuracy", "student", "validation")):
-        ax.plot(log["epoch"], 100 * log[column], color=COLOURS[shade], label=label, marker=".")
-    chance_line(ax)
-    ax.set(ylabel="accuracy (%)", title="Accuracy", ylim=(min(40, 100 * log["val_accuracy"].min() - 2), 102))
+def _lines(kind: str) -> list[tuple[str, str, str, float]]:
+    """Columns of the log, colours, names and factors of one panel."""
+    if kind in ("accuracy", "loss"):
+        factor = 100 if kind == "accuracy" else 1
+        return [(f"train_{kind}", "train", "training", factor), (f"val_{kind}", "student", "validation", factor)]
+    if kind == "ratio":
+        return [("imbalance_ratio", "teacher", "video / EEG", 1)]
+    return [(f"{m}_weight", m, NAMES[m], 1) for m in NAMES]
 
 
-def _loss(ax: Axes, log: pd.DataFrame) -> None:
-    for column, shade, label in (("train_loss", "train", "train"), ("val_loss", "student", "validation")):
-        ax.plot(log["epoch"], log[column], color=COLOURS[shade], label=label, marker=".")
-    ax.set(ylabel="loss (nats, as weighted)", title="Loss")
+def _panels(log: pd.DataFrame) -> tuple[str, ...]:
+    logged = all(column in log and log[column].notna().any() for column in BALANCE)
+    return ("accuracy", "ratio", "weights") if logged else ("accuracy", "loss")
 
 
-def _imbalance(ax: Axes, log: pd.DataFrame) -> None:
-    ax.plot(log["epoch"], log["imbalance_ratio"], color=COLOURS["teacher"], marker=".", label="video / EEG")
-    ax.axhline(1.0, color=COLOURS["chance"], linestyle="--", linewidth=1, label="balanced")
-    ax.set(ylabel="ratio (no unit)", title="Above 1: video is ahead")
+def draw_curve(ax: Axes, log: pd.DataFrame, kind: str) -> None:
+    """One panel of an epoch log."""
+    for column, shade, name, factor in _lines(kind):
+        ax.plot(log["epoch"], factor * log[column], color=COLOURS[shade], label=name, marker=".")
+    if kind == "accuracy":
+        chance_line(ax)
+    elif kind == "ratio":
+        chance_line(ax, 1.0, label="balanced")
+    elif kind == "weights":
+        ax.set_ylim(-0.05, max(0.2, 1.1 * float(log[list(BALANCE[1:])].max(axis=None))))
+    ax.set(xlabel="epoch (passes)", ylabel=UNITS[kind], title=TITLES[kind])
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _weights(ax: Axes, log: pd.DataFrame) -> None:
-    for column, shade in (("eeg_weight", "eeg"), ("video_weight", "video")):
-        ax.plot(log["epoch"], log[column], color=COLOURS[shade], label=column.split("_")[0], marker=".")
-    highest = float(log[["eeg_weight", "video_weight"]].max(axis=None))
-    ax.set(ylabel="loss weight (no unit)", title="Which modality gets help", ylim=(-0.05, max(0.2, 1.1 * highest)))
-
-
-PANELS: dict[str, Callable[[Axes, pd.DataFrame], None]] = {
-    "accuracy": _accuracy,
-    "loss": _loss,
-    "imbalance": _imbalance,
-    "weights": _weights,
-}
-
-
-def panels(log: pd.DataFrame) -> tuple[str, ...]:
-    """Which panels an epoch log can fill: the modality balance where it was logged, else the loss."""
-    balance = ("imbalance_ratio", "video_weight", "eeg_weight")
-    logged = all(column in log and log[column].notna().any() for column in balance)
-    return ("accuracy", "imbalance", "weights") if logged else ("accuracy", "loss")
-
-
-def training_curves(
-    log: pd.DataFrame, axes: Sequence[Axes] | None = None, names: Sequence[str] | None = None
-) -> Figure:
-    """Draw an epoch log.
+@picture(8.2, 2.7)
+def draw_training(
+    figure: FigureBase, log: pd.DataFrame, panels: Sequence[str] | None = None, chosen: int | None = None
+) -> None:
+    """An epoch log: accuracy, and the balance of modalities where it was logged, else the loss.
 
     Parameters
     ----------
     log : DataFrame
-        One row per epoch: ``epoch, train_loss, train_accuracy, val_loss, val_accuracy`` and, for a teacher,
-        ``imbalance_ratio, video_weight, eeg_weight``. Accuracies are shares.
-    axes : sequence of Axes, optional
-        One per panel; cleared first.
-    names : sequence of str, optional
-        Panels, of ``accuracy, loss, imbalance, weights``; default :func:`panels`.
+        One row per epoch, as ``run.log``.
+    panels : sequence of {"accuracy", "loss", "ratio", "weights"}, optional
+    chosen : int, optional
+        The epoch whose network is handed on; drawn as a line.
 
-    Returns
-    -------
-    Figure
+    Example: ``cd.plot.draw_training(run.log, chosen=run.result["chosen_epoch"])``.
     """
-    names = panels(log) if names is None else names
-    if axes is None:
-        axes = plt.subplots(1, len(names), figsize=_size(names))[1]
-    axes = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
-    if len(axes) != len(names):
-        raise ValueError(f"axes: expected {len(names)} for the panels {', '.join(names)}, got {len(axes)}")
-    for ax, name in zip(axes, names, strict=True):
-        ax.clear()
-        PANELS[name](ax, log)
-        ax.set_xlabel("epoch (passes over the training windows)" if len(names) < 3 else "epoch (passes)")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, columnspacing=1, handlelength=1.4)
-    return axes[0].figure
-
-
-def _size(names: Sequence[str]) -> tuple[float, float]:
-    return (2.65 * len(names), 2.7) if len(names) > 2 else (3.5 * len(names), 2.9)
+    panels = _panels(log) if panels is None else tuple(panels)
+    if unknown := set(panels) - set(TITLES):
+        raise ValueError(f"panels: expected some of {', '.join(TITLES)}, got {', '.join(sorted(unknown))}")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    figure.subplots_adjust(left=0.075, right=0.99, top=0.84, bottom=0.32, wspace=0.3)
+    for ax, kind in zip(axes, panels, strict=True):
+        draw_curve(ax, log, kind)
+        if chosen is not None:
+            ax.axvline(
+                chosen,
+                color=COLOURS["fusion"],
+                linewidth=1.2,
+                label="_" if kind == "accuracy" else "handed on",
+                zorder=0,
+            )
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=4, columnspacing=0.9, handlelength=1.2)
 
 
 class LiveTraining:
-    """A figure that is redrawn after every epoch, in JupyterLab and in a notebook run without a screen.
+    """A picture that is drawn again after every epoch, for ``on_epoch``; a stored notebook keeps the last.
 
-    A stored notebook keeps the last frame only. Outside a notebook nothing is shown, and :attr:`figure`
-    still holds the picture.
-
-    Parameters
-    ----------
-    title : str
-    n_epochs : int, optional
-        Length of the epoch axis, so that it does not move while training.
-
-    Attributes
-    ----------
-    figure : Figure or None
-        The picture after the last update.
+    Example: ``run = lab.run("fusion", on_epoch=cd.plot.LiveTraining("plain fusion", 24).update)``.
     """
 
     def __init__(self, title: str = "", n_epochs: int | None = None):
-        self.title = title
-        self.n_epochs = n_epochs
-        self.figure: Figure | None = None
-        self._handle: Any = None
+        self.title, self.n_epochs, self.figure, self._handle = title, n_epochs, None, None
 
     def update(self, log: pd.DataFrame) -> None:
-        """Redraw from the epochs finished so far; an empty log draws nothing."""
+        """Draw the epochs finished so far; an empty log draws nothing."""
         if log.empty:
             return
-        names = panels(log)
-        if self.figure is None or len(self.figure.axes) != len(names):
-            # Not made by pyplot, which would show the figure a second time at the end of the cell.
-            self.figure = Figure(figsize=_size(names), layout="constrained")
-            self.figure.subplots(1, len(names))
-            self.figure.suptitle(self.title, fontsize=10)
-        training_curves(log, self.figure.axes, names)
+        self.figure = blank(*draw_training.size)
+        draw_training(self.figure, log)
+        self.figure.suptitle(self.title, fontsize=10, y=0.99)
         if self.n_epochs:
             first = log["epoch"].iloc[0]
             for ax in self.figure.axes:
                 ax.set_xlim(first - 0.3, first + self.n_epochs - 0.7)
-        self._show()
-
-    def _show(self) -> None:
-        if not _in_notebook():
+        if get_ipython() is None:
             return
-        from IPython.display import Image, display
-
-        buffer = BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=100)
-        picture = Image(data=buffer.getvalue(), format="png", alt=self.title or "training curves")
+        image = Image(data=png(self.figure), format="png", alt=describe(self.figure))
         if self._handle is None:
-            self._handle = display(picture, display_id=True)
+            self._handle = display(image, display_id=True)
         else:
-            self._handle.update(picture)
+            self._handle.update(image)
 
 
-def _in_notebook() -> bool:
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return hasattr(get_ipython(), "kernel")
-
-
-def guide_raster(kept: np.ndarray, names: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Which guide taught in which mini-batch: coloured where kept, white where dropped.
+@picture(8.2, 3.0)
+def draw_branches(figure: FigureBase, logs: Mapping[str, pd.DataFrame]) -> None:
+    """How well the nearest prototype of each modality names training windows, by teacher.
 
     Parameters
     ----------
-    kept : ndarray of bool, shape (n_steps, n_guides)
-    names : sequence of str
-        Of the guides.
+    logs : mapping of str to DataFrame
+        Epoch logs by the teacher's name, at most four.
 
-    Returns
-    -------
-    Axes
+    Example: ``cd.plot.draw_branches({"plain": plain.log, "rebalanced": rebalanced.log})``.
     """
-    kept = np.asarray(kept, dtype=bool)
-    if kept.ndim != 2 or kept.shape[1] != len(names) or not len(kept):
-        raise ValueError(f"kept: expected shape (n_steps, {len(names)}) with at least one step, got {kept.shape}")
-    ax = ax or plt.subplots(figsize=(7.5, 0.9 + 0.35 * len(names)))[1]
-    shades = np.array([to_rgb(colour(name, number)) for number, name in enumerate(names)])
-    image = np.where(kept.T[:, :, None], shades[:, None, :], 1.0)
-    extent = (0.5, len(kept) + 0.5, len(names) - 0.5, -0.5)
-    ax.imshow(image, aspect="auto", interpolation="nearest", extent=extent)
-    ax.set_yticks(range(len(names)), [f"{n} ({100 * s:.0f} % kept)" for n, s in zip(names, kept.mean(0), strict=True)])
-    for edge in np.arange(len(names) - 1) + 0.5:
-        ax.axhline(edge, color="white", linewidth=3)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="training step (mini-batches)", ylabel="guide", title="Guides kept (colour) and dropped (white)")
-    return ax
+    axes = figure.subplots(1, 2, sharey=True)
+    figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.17, wspace=0.08)
+    for ax, m in zip(axes, NAMES, strict=True):
+        for dash, (name, log) in zip(DASHES, logs.items(), strict=False):
+            ax.plot(log["epoch"], 100 * log[f"proto_accuracy_{m}"], dash, color=COLOURS[m], label=name)
+        chance_line(ax)
+        ax.set(xlabel="epoch (passes)", title=f"{NAMES[m]} branch, training windows")
+        ax.legend()
+    axes[0].set_ylabel("nearest prototype, accuracy (%)")
 
 
-def guide_shares(log: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Share of the training loss that the labels and each guide contribute, over epochs.
+# ---- teachers tried -----------------------------------------------------------------------------
+
+Tries = Sequence[tuple[Mapping[str, Any], pd.DataFrame]]
+
+
+def _conditions(c: Mapping[str, Any]) -> str:
+    return f"EEG {c['eeg_signal']} %, video {c['video_signal']} %, strength {c['strength']:g}, {c['optimiser']}"
+
+
+def tries_table(tries: Tries) -> pd.DataFrame:
+    """Conditions and outcome of every try, numbered from 1; ratio, weights and branches as the last epoch begins.
+
+    Example: ``cd.plot.tries_table(panel.tries)``.
+    """
+    rows = {}
+    for number, (conditions, log) in enumerate(tries, 1):
+        last, best = log.iloc[-1], log["val_balanced_accuracy"].idxmax()
+        rows[number] = {
+            "conditions": _conditions(conditions),
+            "best validation (%)": round(100 * log["val_balanced_accuracy"][best], 1),
+            "in epoch": int(log["epoch"][best]),
+            **{name.replace("_", " "): round(last[name], 2) for name in BALANCE},
+            **{f"{NAMES[m]} branch (%)": round(100 * last[f"proto_accuracy_{m}"], 1) for m in NAMES},
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("try")
+
+
+@picture(9.6, 3.9)
+def draw_tries(figure: FigureBase, tries: Tries) -> None:
+    """Validation accuracy, imbalance ratio and weights of the last four tries.
 
     Parameters
     ----------
-    log : DataFrame
-        ``epoch``, ``loss_ce`` and one ``loss_kd_<guide>`` per guide: the terms as they enter the loss, with
-        their weights.
+    tries : sequence of (conditions, log)
+        Conditions by name: ``eeg_signal, video_signal`` (percent of windows with their own signal), ``strength,
+        optimiser``; the epoch log of that training.
 
-    Returns
-    -------
-    Axes
-        Stacked areas that add up to 100 %.
+    Example: ``cd.plot.draw_tries([(conditions, train_try(experiment, **conditions))])``.
     """
-    columns = ["loss_ce", *[column for column in log if column.startswith("loss_kd_")]]
-    if len(columns) == 1 or "loss_ce" not in log:
-        raise ValueError("log: expected the columns loss_ce and loss_kd_<guide>, as a guided student logs them")
-    ax = ax or plt.subplots(figsize=(5.5, 2.9))[1]
-    terms = log[columns].to_numpy(dtype=float)
-    shares = 100 * terms / np.maximum(terms.sum(axis=1, keepdims=True), 1e-12)
-    names = ["ce", *[column.removeprefix("loss_kd_") for column in columns[1:]]]
-    shades = [colour(name, number) for number, name in enumerate(names)]
-    labels = ["labels (CE)", *names[1:]]
-    ax.stackplot(log["epoch"], shares.T, labels=labels, colors=shades, alpha=0.8, edgecolor="white", linewidth=0.8)
-    ax.set(xlim=(log["epoch"].min(), log["epoch"].max()), ylim=(0, 100))
-    ax.set(xlabel="epoch (passes over the training windows)", ylabel="share of the loss (%)")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
-    return ax
+    if not tries:
+        raise ValueError("tries: none yet; press the button to train one")
+    axes = figure.subplots(1, 3)
+    figure.subplots_adjust(left=0.06, right=0.99, top=0.92, bottom=0.31, wspace=0.27)
+    first = max(0, len(tries) - 4)
+    looks = (("teacher", "-"), ("student", "--"), ("ta2", "-."), ("ta1", ":"))  # told apart by lightness and dashes
+    for number, (conditions, log) in enumerate(tries[first:], first):
+        shade, dash = looks[number % 4]  # a try keeps its line while others come and go
+        drawn = (100 * log["val_balanced_accuracy"], log["imbalance_ratio"], log["eeg_weight"] - log["video_weight"])
+        for ax, values in zip(axes, drawn, strict=True):
+            label = f"try {number + 1}: {_conditions(conditions)}"
+            ax.plot(log["epoch"], values, color=COLOURS[shade], linestyle=dash, label=label)
+    for ax, value, said in zip(axes, (50, 1, 0), ("chance", "balanced", "no help"), strict=True):
+        chance_line(ax, value, label=said)
+        ax.set_xlabel("epoch (passes)")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set(ylabel="balanced accuracy (%)", title="Validation windows")
+    axes[1].set(ylabel="imbalance ratio", title="Above 1: video is ahead")
+    axes[2].set(ylabel="EEG weight − video weight", title="Help: above 0 EEG, below 0 video")
+    entries = zip(*axes[0].get_legend_handles_labels(), strict=True)
+    figure.legend(*zip(*list(entries)[:-1], strict=True), loc="lower left", ncols=2, handlelength=2.6)
 
 
-def agreement(matrix: np.ndarray, names: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Heat map of how often each pair of networks predicts the same class.
+def rebalancing_tries(train: Callable[..., pd.DataFrame], tries: Tries = (), n_epochs: int | None = None) -> Panel:
+    """Part: weaken a modality, set the strength of the rebalancing and the optimiser, and train the teacher again.
 
     Parameters
     ----------
-    matrix : ndarray, shape (n_models, n_models)
-        Shares in [0, 1].
-    names : sequence of str
+    train : callable
+        ``train(on_epoch=…, **conditions)`` to an epoch log, such as ``partial(train_try, experiment)``.
+    tries : sequence of (conditions, log)
+        Made before. ``panel.tries`` grows with every press.
+    n_epochs : int, optional
+        Of a training, for the progress bar.
 
-    Returns
-    -------
-    Axes
-        Numbers in %.
+    Example: ``cd.plot.rebalancing_tries(partial(train_try, experiment))``.
     """
-    matrix = np.asarray(matrix, dtype=float)
-    if matrix.shape != (len(names), len(names)):
-        raise ValueError(f"matrix: expected shape ({len(names)}, {len(names)}), got {matrix.shape}")
-    ax = ax or plt.subplots(figsize=(1.9 + 0.6 * len(names), 1.2 + 0.5 * len(names)))[1]
-    label = {"label": "same prediction (% of windows)"}
-    low = min(50.0, 100 * float(np.nanmin(matrix)))
-    sns.heatmap(100 * matrix, ax=ax, annot=True, fmt=".0f", cmap="cividis", vmin=low, vmax=100, cbar_kws=label)
-    ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=30, ha="right")
-    ax.set_yticks(np.arange(len(names)) + 0.5, names, rotation=0)
-    ax.set(xlabel="network", ylabel="network")
-    return ax
+    made = list(tries)
+
+    @picture(*draw_tries.size)
+    def draw(figure: FigureBase, **_: Any) -> None:
+        draw_tries(figure, made)
+
+    def press(tell: Callable[[float, str], None], **conditions: Any) -> None:
+        def on_epoch(log: pd.DataFrame) -> None:
+            tell(len(log) / (n_epochs or 2 * len(log)), f"epoch {len(log)}")
+
+        made.append((conditions, train(**conditions, on_epoch=on_epoch)))
+
+    share = {"min": 0, "max": 100, "step": 10, "value": 100}
+    strengths, optimisers = (0, 1, 3, 10, 30, 100), [("SGD", "sgd"), ("Adam", "adam")]
+    panel = Panel(
+        draw,
+        {
+            "eeg_signal": ipywidgets.IntSlider(**share, description="windows with their own EEG (%)"),
+            "video_signal": ipywidgets.IntSlider(**share, description="windows with their own video (%)"),
+            "strength": ipywidgets.SelectionSlider(options=strengths, value=10, description="strength"),
+            "optimiser": ipywidgets.Dropdown(options=optimisers, description="optimiser"),
+        },
+        button=("Train", press),
+        text=lambda **_: tries_table(made).to_html(border=0),
+    )
+    panel.tries = made
+    return panel

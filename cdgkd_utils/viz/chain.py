@@ -1,0 +1,443 @@
+"""The method in one sketch, and the chain at work: what guides know, how softly they speak, who hears whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import FigureBase
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from scipy.special import entr
+
+from ..data.constants import WINDOW_SECONDS
+from .data import arrow, box, sketch
+from .panel import Panel, picture, strip
+from .style import COLOURS, chance_line, colour, html_table, part_name
+
+TEMPERATURES = np.geomspace(0.5, 16, 41)
+BINS = np.linspace(0, 1, 21)
+HARD = 0.95  # a soft target above this is hardly softer than the label
+ASSISTANTS, DROPS = (0, 1, 2), (0.0, 0.25, 0.5, 0.75)
+DASHES = ("-", "--", "-.", ":")
+
+
+@picture(7.8, 3.4)
+def draw_method(figure: FigureBase) -> None:
+    """The method: a rebalanced teacher of two modalities, its assistants, and a student of faces; who teaches whom.
+
+    Example: ``cd.plot.draw_method()``.
+    """
+    ax = sketch(figure, "Part 1: a teacher with two branches, balanced.  Part 2: all larger networks teach the student")
+    box(ax, 0.7, 2.15, "EEG", COLOURS["eeg"])
+    box(ax, 0.7, 1.25, "video", COLOURS["video"])
+    places = {"teacher": (2.8, 1.5), "assistant 1": (5.0, 1.1), "assistant 2": (6.9, 0.8), "student": (8.9, 0.8)}
+    for role, (x, width) in places.items():
+        for name, y in (("eeg", 2.1), ("video", 1.35)):
+            if role != "student" or name == "video":
+                size = {"width": 0.75 * width, "height": 0.36, "alpha": 0.4, "linewidth": 0}
+                ax.add_patch(Rectangle((x - 0.375 * width, y - 0.18), color=COLOURS[name], **size))
+                ax.text(x, y, "EEG" if name == "eeg" else name, ha="center", va="center", fontsize=7.5)
+        y, height = (1.0, 0.7) if role == "student" else (1.0, 1.5)
+        ax.add_patch(Rectangle((x - width / 2, y), width, height, fill=False, edgecolor=colour(role), linewidth=1.8))
+        ax.text(x, 0.78, role, ha="center", va="center", color=colour(role), fontweight="bold")
+    arrow(ax, (1.0, 2.15), (2.05, 2.1), COLOURS["eeg"])
+    arrow(ax, (1.05, 1.3), (2.05, 1.35), COLOURS["video"])
+    ax.text(1.5, 2.62, "the slower branch gets\na larger loss weight", ha="center", fontsize=8, color="0.3")
+    for (source, target), bend in {
+        ("teacher", "assistant 1"): 0,
+        ("assistant 1", "assistant 2"): 0,
+        ("assistant 2", "student"): 0,
+        ("teacher", "assistant 2"): -0.25,
+        ("assistant 1", "student"): -0.3,
+        ("teacher", "student"): -0.35,
+    }.items():
+        (x, width), (end, other) = places[source], places[target]
+        shift = {"teacher": -0.12, "assistant 1": 0.0, "assistant 2": 0.12}[source]
+        top = 1.7 if target == "student" else 2.5
+        ends = ((x + width / 2, 1.45), (end - other / 2, 1.45)) if bend == 0 else ((x, 2.5), (end + shift, top))
+        arrow(ax, *ends, colour(source), bend=bend)
+    ax.text(
+        8.05, 3.35, "soft answers; in each mini-batch\neach guide may be silent", ha="center", fontsize=8, color="0.3"
+    )
+    words = "labels teach all four; at the end the student works alone, from video"
+    ax.text(5.0, 0.25, words, ha="center", fontsize=8, color="0.3")
+
+
+@picture(8, lambda seen, *_, **__: 1.0 + 0.36 * len(seen))
+def draw_memory(figure: FigureBase, seen: pd.Series, unseen: pd.Series, unseen_name: str = "unseen trials") -> None:
+    """Negative log-likelihood of each guide on what its student is taught with, and on what nobody was trained on.
+
+    Parameters
+    ----------
+    seen, unseen : Series
+        In nats, by the guide's name, in the same order.
+    unseen_name : str
+
+    Example: ``cd.plot.draw_memory(quality["nll"], unseen["nll"], "unseen trials")``.
+    """
+    if list(seen.index) != list(unseen.index):
+        raise ValueError(f"seen and unseen: expected the same guides, got {list(seen.index)} and {list(unseen.index)}")
+    height = 1.0 + 0.36 * len(seen)
+    ax, rows = figure.add_axes((0.19, 0.5 / height, 0.5, 1 - 0.85 / height)), np.arange(len(seen))
+    ax.hlines(rows, seen, unseen, color=COLOURS["absent"], linewidth=1.5, zorder=1)
+    style = {"linestyle": "none", "markersize": 7}
+    ax.plot(seen, rows, "o", color=COLOURS["train"], markeredgecolor="black", label="training windows", **style)
+    ax.plot(unseen, rows, "o", color=COLOURS["test_trial"], label=unseen_name, **style)
+    chance_line(ax, np.log(2), vertical=True, label="ln 2 (always one half)")
+    ax.set_yticks(rows, list(seen.index))
+    ax.set(xlim=(0, None), ylim=(len(seen) - 0.5, -0.5), xlabel="negative log-likelihood of the labels (nats)")
+    ax.set_title("Far apart: the guide remembers. Close: it knows")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+
+
+@picture(7.5, 2.2)
+def draw_kept(figure: FigureBase, kept: np.ndarray, guides: Sequence[str], title: str = "") -> None:
+    """Which guide taught in which mini-batch: coloured where kept, white where dropped.
+
+    Parameters
+    ----------
+    kept : ndarray of bool, shape (n_steps, n_guides)
+    guides : sequence of str
+    title : str
+
+    Example: ``cd.plot.draw_kept(run.kept[:120], ["teacher", "assistant 1", "assistant 2"])``.
+    """
+    _raster(figure.add_axes((0.21, 0.22, 0.77, 0.62)), kept, guides, title)
+
+
+def _raster(ax: Axes, kept: np.ndarray, guides: Sequence[str], title: str = "") -> None:
+    kept = np.asarray(kept, dtype=bool)
+    if kept.ndim != 2 or kept.shape[1] != len(guides) or not len(kept):
+        raise ValueError(f"kept: expected shape (n_steps, {len(guides)}) with at least one step, got {kept.shape}")
+    shades = np.array([to_rgb(colour(name, number)) for number, name in enumerate(guides)])
+    image = np.where(kept.T[:, :, None], shades[:, None, :], 1.0)
+    ax.imshow(image, aspect="auto", extent=(0.5, len(kept) + 0.5, len(guides) - 0.5, -0.5))
+    for edge in np.arange(len(guides) - 1) + 0.5:
+        ax.axhline(edge, color="white", linewidth=3)
+    named = [f"{name} ({100 * share:.0f} %)" for name, share in zip(guides, kept.mean(axis=0), strict=True)]
+    ax.set_yticks(range(len(guides)), named)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="training step (mini-batches)", title=title or "Guides kept (colour) and dropped (white)")
+
+
+@picture(7.5, 2.9)
+def draw_shares(figure: FigureBase, log: pd.DataFrame, names: Mapping[str, str] | None = None) -> None:
+    """Share of the training loss that the labels and each guide contribute, over epochs.
+
+    Parameters
+    ----------
+    log : DataFrame
+        ``epoch``, ``loss_ce`` and one ``loss_kd_<guide>`` per guide: the terms as they enter the loss.
+    names : mapping, optional
+        Of guides to what they are called here.
+
+    Example: ``cd.plot.draw_shares(run.log, {"fusion_rebalanced": "teacher"})``.
+    """
+    columns = [column for column in log if column.startswith("loss_kd_")]
+    if not columns or "loss_ce" not in log:
+        raise ValueError("log: expected the columns loss_ce and loss_kd_<guide>, as a guided student logs them")
+    terms = log[["loss_ce", *columns]].to_numpy(dtype=float)
+    shares = 100 * terms / np.maximum(terms.sum(axis=1, keepdims=True), 1e-12)
+    guides = [(names or {}).get(name, name) for name in (column.removeprefix("loss_kd_") for column in columns)]
+    ax = figure.add_axes((0.09, 0.17, 0.68, 0.74))
+    style = {"colors": [colour(name, n) for n, name in enumerate(["ce", *guides])], "alpha": 0.8}
+    ax.stackplot(log["epoch"], shares.T, labels=["labels (CE)", *guides], edgecolor="white", **style)
+    ax.set(xlim=(log["epoch"].min(), log["epoch"].max()), ylim=(0, 100))
+    ax.set(xlabel="epoch (passes)", ylabel="share of the loss (%)", title="Who speaks to the student, and how loudly")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
+
+
+# ---- how softly the guides speak ----------------------------------------------------------------
+
+
+def _trials(answers: Any, part: str) -> list[tuple[int, int]]:
+    index = answers.index.iloc[answers.rows(part)]
+    return sorted({(int(s), int(t)) for s, t in zip(index["subject"], index["trial"], strict=True)})
+
+
+def _soft(answers: Any, role: str, part: str, temperature: float) -> np.ndarray:
+    """Soft targets of a guide, softmax(logits / T), of the windows of a part (Hinton et al. 2015)."""
+    z = np.asarray(answers.logits[role], float)[answers.rows(part)] / temperature
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+@picture(10.5, 3.5)
+def draw_soft(figure: FigureBase, answers: Any, part: str, place: int, temperature: float) -> None:
+    """Soft targets of one trial, of all windows of its part, and their entropy over the temperature.
+
+    Parameters
+    ----------
+    answers : ChainAnswers
+        What the networks of a chain say about all windows.
+    part : str
+    place : int
+        Number of the trial in the part, from 1.
+    temperature : float
+
+    Example: ``cd.plot.draw_soft(answers, "train", 1, temperature=2.0)``.
+    """
+    trials = _trials(answers, part)
+    if not 1 <= place <= len(trials):
+        raise ValueError(f"trial: there are {len(trials)} in the {part_name(part)} part, got number {place}")
+    (subject, trial), index = trials[place - 1], answers.index.iloc[answers.rows(part)]
+    mine = np.flatnonzero((index["subject"] == subject) & (index["trial"] == trial))
+    mine = mine[np.argsort(index["window"].to_numpy()[mine])]
+    start, labels = WINDOW_SECONDS * index["window"].to_numpy()[mine], answers.labels[answers.rows(part)]
+    one, all_of, curves = (figure.add_axes((left, 0.15, 0.26, 0.62)) for left in (0.055, 0.395, 0.73))
+    for role, marker, dash in zip(answers.guides, "os^D", DASHES, strict=False):
+        shade = {"color": colour(role), "label": role}
+        true = _soft(answers, role, part, temperature)[np.arange(len(labels)), labels]
+        one.plot(start, true[mine], marker=marker, markersize=4.5, linewidth=1.1, alpha=0.9, **shade)
+        all_of.stairs(100 * np.histogram(true, BINS)[0] / len(true), BINS, linestyle=dash, linewidth=1.5, **shade)
+        curve = [entr(_soft(answers, role, part, t)).sum(axis=1).mean() for t in TEMPERATURES]
+        curves.plot(TEMPERATURES, curve, linestyle=dash, **shade)
+    n_classes = np.shape(answers.logits[answers.guides[0]])[1]
+    chance_line(one, 1 / n_classes)
+    rated = f"rated {('low', 'high')[labels[mine[0]]]}" if n_classes == 2 else f"class {labels[mine[0]]}"
+    one.set(ylim=(-0.03, 1.03), xlabel="window's start in the trial (s)", ylabel="soft target of the true class")
+    one.set_title(f"subject {subject}, trial {trial}, {rated}")
+    all_of.set(xlim=(0, 1), xlabel="soft target of the true class", ylabel="windows (%)")
+    all_of.set_title(f"{part_name(part)}: all {len(labels)} windows")
+    chance_line(curves, np.log(n_classes))
+    curves.axvline(temperature, color="0.3", linewidth=1)
+    curves.set(xscale="log", ylim=(0, 1.12 * np.log(n_classes)), xlabel="temperature T", ylabel="mean entropy (nats)")
+    curves.set_xticks([0.5, 1, 2, 4, 8, 16], ["0.5", "1", "2", "4", "8", "16"], minor=False)
+    curves.minorticks_off()
+    curves.set_title(f"softness; dashed: ln {n_classes}, no opinion")
+    figure.legend(*one.get_legend_handles_labels(), loc="upper center", ncols=5)
+    figure.text(0.055, 0.935, f"T = {temperature:.3g}", fontsize=11, fontweight="bold")
+
+
+def soft_targets(answers: Any, place: int | None = None) -> Panel:
+    """Part: how soft the guides' answers are, at any temperature, for any trial and part.
+
+    Parameters
+    ----------
+    answers : ChainAnswers
+    place : int, optional
+        Number of the training trial shown first; default: the one whose label the largest guide believes least.
+
+    Example: ``cd.plot.soft_targets(answers)``.
+    """
+    if place is None:
+        index, rows = answers.index.iloc[answers.rows("train")], answers.rows("train")
+        true = pd.Series(_soft(answers, answers.guides[0], "train", 1.0)[np.arange(len(rows)), answers.labels[rows]])
+        mean = true.groupby([index["subject"].to_numpy(), index["trial"].to_numpy()]).mean()
+        place = _trials(answers, "train").index(tuple(int(number) for number in mean.idxmin())) + 1
+
+    @picture(*draw_soft.size)
+    def draw(figure: FigureBase, temperature: float, part: str, place: int) -> None:
+        draw_soft(figure, answers, part, place, temperature)
+
+    def summary(temperature: float, part: str, place: int) -> str:
+        rows = {}
+        for role in answers.guides:
+            p = _soft(answers, role, part, temperature)
+            mean_true = p[np.arange(len(p)), answers.labels[answers.rows(part)]].mean()
+            rows[role] = [mean_true, entr(p).sum(axis=1).mean(), (p.max(axis=1) > HARD).mean()]
+        columns = ["mean soft target of the true class", "mean entropy (nats)", f"share above {HARD}"]
+        return html_table(pd.DataFrame.from_dict(rows, orient="index", columns=columns).round(3))
+
+    options = [(f"{value:.2g}", float(value)) for value in TEMPERATURES]
+    most = max(len(_trials(answers, part)) for part in answers.parts)
+    return Panel(
+        draw,
+        {
+            "temperature": ipywidgets.SelectionSlider(options=options, value=options[16][1], description="temperature"),
+            "part": _part_buttons(answers),
+            "place": ipywidgets.IntSlider(place, 1, most, description="trial (its number in the part)"),
+        },
+        text=summary,
+        static={f"T = {t:g}": {"temperature": t, "part": "train", "place": place} for t in (1.0, 2.0, 8.0)},
+    )
+
+
+def _part_buttons(answers: Any) -> ipywidgets.ToggleButtons:
+    return ipywidgets.ToggleButtons(options=[(part_name(part), part) for part in answers.parts], description="part")
+
+
+# ---- who listens, and who is silent -------------------------------------------------------------
+
+
+@picture(4.3, 3.9)
+def draw_agreement(figure: FigureBase, answers: Any, part: str) -> None:
+    """How often each pair of networks, and each network and the label, give the same answer.
+
+    Example: ``cd.plot.draw_agreement(answers, "test_trial")``.
+    """
+    matrix = answers.agreement(part)
+    ax = figure.add_axes((0.24, 0.25, 0.73, 0.66))
+    low = min(0.5, float(matrix.min(axis=None)))
+    _grid(ax, matrix, (low, 1.0), "{:.0f}")
+    ax.set_xticks(range(len(matrix)), matrix.columns, rotation=35, ha="right", rotation_mode="anchor")
+    ax.set_title(f"Same answer (% of windows), {part_name(part)}", x=-0.25)
+
+
+def _grid(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], text: str) -> None:
+    """Shares as colours with their numbers in %; what is missing stays white."""
+    values = np.ma.masked_invalid(frame.to_numpy(dtype=float))
+    ax.imshow(values, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
+    for (row, column), value in np.ndenumerate(frame.to_numpy(dtype=float)):
+        bare = np.isnan(value)
+        shade = COLOURS["absent"] if bare else "white" if value < np.mean(limits) else "black"
+        words = "not\ntrained" if bare else text.format(100 * value)
+        ax.text(column, row, words, ha="center", va="center", color=shade, fontsize=8.5)
+    ax.set_xticks(range(frame.shape[1]), frame.columns)
+    ax.set_yticks(range(frame.shape[0]), frame.index)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def agreement(answers: Any) -> Panel:
+    """Part: does the student listen? Equal answers of a chain's networks, by part of the split.
+
+    Example: ``cd.plot.agreement(answers)``.
+    """
+
+    @picture(*draw_agreement.size)
+    def draw(figure: FigureBase, part: str) -> None:
+        draw_agreement(figure, answers, part)
+
+    settings = {part_name(part): {"part": part} for part in answers.parts}
+    return Panel(draw, {"part": _part_buttons(answers)}, static=lambda: strip(draw, settings, columns=2))
+
+
+Learners = Mapping[str, tuple[np.ndarray, Sequence[str], float]]
+
+
+@picture(9, 2.2)
+def draw_silence(figure: FigureBase, learners: Learners, learner: str, n_steps: int | None = None) -> None:
+    """Which guide a learner heard in which mini-batch, and in how many nobody spoke.
+
+    Parameters
+    ----------
+    learners : mapping of str to (kept, guides, drop_prob)
+        By role: (n_steps, n_guides) bool, the guides' names, and the probability with which each is dropped.
+    learner : str
+    n_steps : int, optional
+        Only the first ones.
+
+    Example: ``cd.plot.draw_silence({"student": (run.kept, guides, 0.5)}, "student", 120)``.
+    """
+    if learner not in learners:
+        raise ValueError(f"learner: expected one of {', '.join(learners)}, got {learner!r}")
+    kept, guides, drop = learners[learner]
+    silent, expected = 100 * np.mean(~np.asarray(kept).any(axis=1)), 100 * drop ** len(guides)
+    title = f"{learner}: no guide speaks in {silent:.1f} % of all {len(kept)} mini-batches (expected {expected:.1f} %)"
+    _raster(figure.add_axes((0.18, 0.24, 0.8, 0.6)), kept[:n_steps], guides, title)
+
+
+def silence(learners: Learners) -> Panel:
+    """Part: which guide is silent when; `learners` as for :func:`draw_silence`.
+
+    Example: ``cd.plot.silence({"student": (run.kept, guides, 0.5)})``.
+    """
+
+    @picture(*draw_silence.size)
+    def draw(figure: FigureBase, learner: str, n_steps: int) -> None:
+        draw_silence(figure, learners, learner, n_steps)
+
+    longest = max(len(kept) for kept, _, _ in learners.values())
+    names = list(learners)
+    return Panel(
+        draw,
+        {
+            "learner": ipywidgets.ToggleButtons(options=names, value=names[-1], description="who learns"),
+            "n_steps": ipywidgets.IntSlider(min(120, longest), 10, longest, 10, description="first mini-batches"),
+        },
+        static={name: {"learner": name, "n_steps": 120} for name in names},
+    )
+
+
+# ---- other chains -------------------------------------------------------------------------------
+
+
+@picture(10.5, 3.0)
+def draw_chain(figure: FigureBase, tried: pd.DataFrame, chosen: tuple[int, float] | None = None) -> None:
+    """Accuracy and agreement by assistants and drop probability, and how often all guides are silent.
+
+    Parameters
+    ----------
+    tried : DataFrame
+        One row per student: ``n_assistants, drop_prob`` and, as shares, ``balanced_accuracy, agreement, silent``.
+    chosen : (assistants, drop probability), optional
+        Gets a frame.
+
+    Example: ``cd.plot.draw_chain(pd.DataFrame([train_chain(experiment, 2, 0.5)]))``.
+    """
+    if tried.duplicated(["n_assistants", "drop_prob"]).any():
+        raise ValueError("tried: expected one row for each number of assistants and drop probability")
+    shown = {"balanced_accuracy": "Balanced accuracy (%), validation"}
+    shown["agreement"] = "Same answer as the teacher (%), validation"
+    for left, (measure, title) in zip((0.05, 0.375), shown.items(), strict=True):
+        grid = tried.pivot(index="n_assistants", columns="drop_prob", values=measure)
+        grid = grid.reindex(index=list(ASSISTANTS), columns=list(DROPS)).astype(float)
+        ends = (np.nanmin(grid), np.nanmax(grid)) if len(tried) else (0.5, 0.5)
+        middle = np.mean(ends)  # at least 10 points wide: colours must not blow up a difference of one window
+        ax = figure.add_axes((left, 0.18, 0.28, 0.68))
+        _grid(ax, grid, (min(ends[0], middle - 0.05), max(ends[1], middle + 0.05)), "{:.1f}")
+        ax.set(xlabel="drop probability of each guide", ylabel="assistants", title=title)
+        if chosen is not None:
+            corner = DROPS.index(chosen[1]) - 0.5, ASSISTANTS.index(chosen[0]) - 0.5
+            frame = {"fill": False, "edgecolor": COLOURS["student"], "linewidth": 2.5, "clip_on": False}
+            ax.add_patch(Rectangle(corner, 1, 1, **frame))
+    ax, drop = figure.add_axes((0.74, 0.18, 0.25, 0.68)), np.linspace(0, 1, 101)
+    for n, role, marker in zip(ASSISTANTS, ("teacher", "ta1", "ta2"), "os^", strict=True):
+        ax.plot(drop, 100 * drop ** (n + 1), color=COLOURS[role], linewidth=1, label=f"{n + 1}")
+        mine = tried[tried["n_assistants"] == n]
+        ax.plot(mine["drop_prob"], 100 * mine["silent"], marker, color=COLOURS[role])
+    ax.set(xlim=(0, 1), ylim=(-3, 100), xlabel="drop probability of each guide", ylabel="mini-batches (%)")
+    ax.set_title("No guide speaks; lines: expected")
+    ax.legend(title="guides", loc="upper left", title_fontsize=8)
+
+
+def chain_tries(train: Callable[..., dict[str, float]], tried: Iterable[dict[str, float]] = ()) -> Panel:
+    """Part: assistants and drop probability to choose; the button trains that student, or all twelve.
+
+    Parameters
+    ----------
+    train : callable
+        ``train(n_assistants, drop_prob, tell=…)`` to a row of :func:`draw_chain`, such as
+        ``partial(train_chain, experiment)``.
+    tried : iterable of dict
+        Rows that are there from the beginning.
+
+    Example: ``cd.plot.chain_tries(partial(train_chain, experiment))``.
+    """
+    rows = {(row["n_assistants"], row["drop_prob"]): row for row in tried}
+
+    @picture(*draw_chain.size)
+    def draw(figure: FigureBase, assistants: int, drop: float, which: str) -> None:
+        columns = ["n_assistants", "drop_prob", "balanced_accuracy", "agreement", "silent"]
+        draw_chain(figure, pd.DataFrame(list(rows.values()), columns=columns), (assistants, drop))
+
+    def press(tell: Callable[[float, str], None], assistants: int, drop: float, which: str) -> None:
+        wanted = [(n, p) for n in ASSISTANTS for p in DROPS] if which == "all" else [(assistants, drop)]
+        missing = [place for place in wanted if place not in rows]
+        for number, (n, p) in enumerate(missing):
+            name = f"student {number + 1} of {len(missing)}: {n} assistants, drop {p:g}"
+
+            def told(share: float, text: str, number: int = number, name: str = name) -> None:
+                tell((number + share) / len(missing), f"{name}, {text}")
+
+            told(0.0, "training")
+            rows[n, p] = train(n, p, tell=told)
+
+    drops, which = [(f"{p:g}", p) for p in DROPS], [("this student", "one"), ("all twelve students", "all")]
+    return Panel(
+        draw,
+        {
+            "assistants": ipywidgets.ToggleButtons(options=ASSISTANTS, value=2, description="assistants"),
+            "drop": ipywidgets.ToggleButtons(options=drops, value=0.5, description="drop probability"),
+            "which": ipywidgets.Dropdown(options=which, description="train"),
+        },
+        button=("Train", press),
+    )

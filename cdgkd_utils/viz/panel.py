@@ -1,0 +1,277 @@
+"""One drawing function, three uses: live under controls, as a strip of small multiples, and in words."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from io import BytesIO
+from threading import RLock
+from typing import Any
+
+import ipywidgets
+from IPython.display import display
+from ipywidgets.widgets.interaction import interactive
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, FigureBase
+
+DPI, WIDEST = 100, 1500  # pixels per inch, and across a strip
+MAX_PANELS = 6
+TITLE = 0.32  # inches above each picture of a strip
+# JupyterLab delivers moves of controls in another thread than cells; Matplotlib draws in one at a time.
+DRAWING = RLock()
+
+
+def picture(width: float | Callable[..., float], height: float | Callable[..., float]) -> Callable:
+    """Make a drawing's figure optional: without one it makes its own, in inches; either way it returns it."""
+
+    def decorate(draw: Callable) -> Callable:
+        @wraps(draw)
+        def drawn(*args: Any, **values: Any) -> FigureBase:
+            with DRAWING:
+                if not (args and isinstance(args[0], FigureBase)):
+                    args = (blank(*_size(drawn, *args, **values)), *args)
+                draw(*args, **values)
+            return args[0]
+
+        drawn.size = (width, height)
+        return drawn
+
+    return decorate
+
+
+def _size(draw: Callable, *args: Any, **values: Any) -> tuple[float, float]:
+    return tuple(edge(*args, **values) if callable(edge) else edge for edge in getattr(draw, "size", (7.0, 3.2)))
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure that pyplot does not know, so that no other thread shows or closes it."""
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG, compressed fast: nobody stores these pictures."""
+    buffer = BytesIO()
+    with DRAWING:
+        FigureCanvasAgg(figure).print_png(buffer, pil_kwargs={"compress_level": 1})
+    return buffer.getvalue()
+
+
+def describe(figure: Figure) -> str:
+    """Alternative text of a figure from its own words: titles, axis labels, legends, of at most six axes.
+
+    Example: ``cd.describe(cd.plot.draw_training(run.log))``.
+    """
+    axes = [text for text in map(_axes_words, figure.axes) if text]
+    more = len(axes) - MAX_PANELS
+    titles = dict.fromkeys(_line(part.get_suptitle()) for part in (figure, *figure.subfigs))
+    keys = [_line(text.get_text()) for legend in figure.legends for text in legend.get_texts()]
+    words = [*titles, *axes[:MAX_PANELS], f"and {more} more panels" if more > 0 else "", _listed("key: ", keys)]
+    return ". ".join(filter(None, words)) or "a figure without words"
+
+
+def _axes_words(ax: Axes) -> str:
+    if not ax.get_visible():
+        return ""
+    title, x, y = (_line(text) for text in (ax.get_title() or ax.get_title("left"), ax.get_xlabel(), ax.get_ylabel()))
+    legend = ax.get_legend()
+    keys = _listed("with ", [_line(text.get_text()) for text in legend.get_texts()] if legend else [])
+    axes = (f"{y} against {x}" if x and y else x or y) if ax.axison else ""
+    return ": ".join(filter(None, (title, " ".join(filter(None, (axes, keys))))))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.replace("$", "").split())
+
+
+def _listed(lead: str, words: list[str]) -> str:
+    return lead + ", ".join(words) if words else ""
+
+
+def strip(draw: Callable, settings: Mapping[str, Mapping] | Sequence[Mapping], columns: int = 1) -> Figure:
+    """The same drawing at several settings: the static twin of what :func:`explore` makes live.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(figure, **values)``.
+    settings : mapping or sequence
+        Values of each picture, by the title above it; in a sequence the title is made of the values.
+    columns : int
+
+    Example: ``cd.strip(draw, [{"temperature": 1}, {"temperature": 8}])``.
+    """
+    if not isinstance(settings, Mapping):
+        settings = {", ".join(f"{name} {value}" for name, value in one.items()): one for one in settings}
+    if not settings:
+        raise ValueError("settings: expected at least one picture")
+    columns, rows = min(columns, len(settings)), -(-len(settings) // columns)
+    width, height = _size(draw, **next(iter(settings.values())))
+    with DRAWING:
+        heights = [TITLE if any(settings) else 0.01, height] * rows
+        figure = blank(width * columns, sum(heights))
+        figure.set_dpi(min(DPI, WIDEST / (width * columns)))
+        parts = figure.subfigures(2 * rows, columns, height_ratios=heights, squeeze=False)
+        for number, (title, values) in enumerate(settings.items()):
+            row, column = divmod(number, columns)
+            where = {"x": 0.01, "y": 0.1, "ha": "left", "va": "bottom", "fontsize": 10, "fontweight": "bold"}
+            parts[2 * row, column].suptitle(title, **where)
+            draw(parts[2 * row + 1, column], **values)
+    return figure
+
+
+class Panel:
+    """Controls, a picture that follows them, and a line that says what is computed or wrong; made by :func:`explore`.
+
+    Attributes
+    ----------
+    controls : dict of str to Widget
+    picture, text, status : HTML
+    error : BaseException or None
+        What the last drawing or pressing came to.
+    """
+
+    def __init__(self, draw, controls, *, button=None, text=None, static=None, follow=None):
+        self.draw, self.words, self.follow, self._static = draw, text, follow, static
+        self.controls = {name: _control(name, kind) for name, kind in controls.items()}
+        self.picture, self.text, self.status = (ipywidgets.HTML() for _ in range(3))
+        self.error: BaseException | None = None
+        self._held, self._newest = False, 0
+        row = list(self.controls.values())
+        if button:
+            label, self.action = button
+            self.button = ipywidgets.Button(description=label, button_style="primary", layout={"width": "auto"})
+            self.button.on_click(lambda _: self.press())
+            row.append(self.button)
+        layout = ipywidgets.Layout(flex_flow="row wrap", grid_gap="4px 16px")
+        self.box = ipywidgets.VBox([ipywidgets.Box(row, layout=layout), self.status, self.picture, self.text])
+        self.box.add_class("cdgkd-panel")
+        for control in self.controls.values():
+            control.observe(lambda _: self._moved(), names="value")
+        self.update()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the controls say now."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    @property
+    def static(self) -> Figure:
+        """The static twin, for readers without a kernel and to be saved."""
+        return self._static() if callable(self._static) else strip(self.draw, self._static or {"": self.values})
+
+    def set(self, **values: Any) -> None:
+        """Move controls by program, as a hand would; the picture follows once."""
+        if unknown := values.keys() - self.controls.keys():
+            raise ValueError(f"{', '.join(sorted(unknown))}: expected a control of {', '.join(self.controls)}")
+        with self._hold():
+            for name, value in values.items():
+                self.controls[name].value = value
+        self._moved()
+
+    def update(self) -> None:
+        """Draw what the controls say; an error leaves the last picture and says what is wrong."""
+        self._newest = mine = self._newest + 1
+        self.status.value = "drawing …"
+        with DRAWING:
+            if mine == self._newest:  # otherwise a later move waits, and draws
+                self._try(self._redraw)
+
+    def press(self) -> None:
+        """What the button does, and the picture after it."""
+        self.button.disabled = True
+        try:
+            self.tell(0, "computing …")
+            if self._try(lambda: self.action(self.tell, **self.values)):
+                self.update()
+        finally:
+            self.button.disabled = False
+
+    def tell(self, share: float, text: str) -> None:
+        """Show progress: a share between 0 and 1, and a text."""
+        self.status.value = f'<progress max="1" value="{share:.3f}"></progress> {html.escape(text)}'
+
+    def _moved(self) -> None:
+        if not self._held:
+            if self.follow:
+                with self._hold():
+                    self._try(lambda: self.follow(self.controls))
+            self.update()
+
+    def _redraw(self) -> None:
+        values = self.values
+        figure = blank(*_size(self.draw, **values))
+        self.draw(figure, **values)
+        data, words = base64.b64encode(png(figure)).decode("ascii"), html.escape(describe(figure))
+        self.picture.value = f'<img src="data:image/png;base64,{data}" alt="{words}" style="max-width: 100%">'
+        self.text.value = self.words(**values) if self.words else ""
+
+    def _try(self, work: Callable[[], Any]) -> bool:
+        """Whether some work came to its end; if not, one sentence says why, whatever the error."""
+        try:
+            work()
+            self.error, self.status.value = None, ""
+        except (Exception, KeyboardInterrupt) as error:
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            said = "stopped" if isinstance(error, KeyboardInterrupt) else f"{kind}{error}"
+            self.error, self.status.value = error, f"<b>{html.escape(said)}</b>"
+        return self.error is None
+
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        """Controls may move without a drawing."""
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
+
+    def _ipython_display_(self) -> None:
+        display(self.box)
+        display(self.static)
+
+    show = _ipython_display_
+
+
+def _control(name: str, kind: Any) -> ipywidgets.Widget:
+    """A widget as it is, or made as ``ipywidgets.interact`` would, but told when the hand lets go."""
+    control = kind if isinstance(kind, ipywidgets.Widget) else interactive.widget_from_abbrev(kind)
+    if control is None:
+        raise ValueError(f"controls: {name}: expected a widget, (low, high), a list, a text or True, got {kind!r}")
+    if not control.description:
+        control.description = name.replace("_", " ")
+    if hasattr(control.style, "description_width"):
+        control.style.description_width = "initial"
+    if hasattr(control, "continuous_update"):
+        control.continuous_update = False
+    return control
+
+
+def explore(draw: Callable, controls: Mapping[str, Any], **options: Any) -> Panel:
+    """Make a drawing live; the panel is shown as the last line of a cell, its static twin below it.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(figure, **values)``, with a value for each control.
+    controls : mapping
+        By the name of the value: a widget, or as for ``ipywidgets.interact`` ``(low, high)``, ``(low, high, step)``,
+        a list or a mapping of choices, True or False.
+    button : (label, action), optional
+        For what takes longer than 0.3 s: a press calls ``action(tell, **values)``, then the picture is drawn again;
+        ``tell(share, text)`` shows progress.
+    text : callable, optional
+        From the values to HTML below the picture.
+    static : mapping or callable, optional
+        Settings of the static twin, as for :func:`strip`, or a function that makes it; default: what is shown.
+    follow : callable, optional
+        Gets the controls after each move and may change the others.
+
+    Example: ``cd.explore(draw, {"temperature": (0.5, 8.0)})`` for ``def draw(figure, temperature): …``.
+    """
+    return Panel(draw, controls, **options)

@@ -1,1 +1,0 @@
-"""Interactive parts: tested functions that draw figures, shown by :class:`.panel.Panel`, with static twins."""
