@@ -1,19 +1,21 @@
-"""The command line: ``python -m cdgkd_utils run``, ``grid``, ``export``, ``predict``, ``store``, ``publish``,
-``class``, ``book``, ``twin`` and ``doctor``."""
+"""The command line: ``python -m cdgkd_utils COMMAND``; heavy modules are imported by the command that needs them."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
-from .cli_deploy import add_deploy
-from .cli_grid import add_grid
-from .cli_teaching import add_teaching
-from .config import CROPS, DATASETS, FAMILIES, PROFILES, PROTOCOLS, TARGETS, WORLD_HELP, Params, home, shown
+from .config import CHOICES, WORLD_HELP, Params, home, shown
+
+HELP = {"data_root": "folder of the files, where --dataset reads some", "target": "shown in 01 to 04; tables have both"}
+HELP |= {"world": WORLD_HELP, "extractor": "visual features: hog or timm:MODEL", "crop": "described part of a frame"}
+HELP |= {"family": "networks", "protocol": "what a fold holds out", "allow_leak": "admit --protocol window"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,120 +28,92 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="cdgkd_utils", description="Tools around the notebooks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    twin = commands.add_parser(
-        "twin",
-        help="write the synthetic twin as files in a real data set's layout",
-        description="Write the synthetic twin as files that the reader of the real data reads. The defaults make "
-        "a small folder; DEAP's own geometry is --subjects 22 --trials 40 --seconds 60 --size 576.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    twin.add_argument(
-        "--layout", choices=["deap", "mahnob"], default="deap", help="whose layout: DEAP's or MAHNOB-HCI's"
-    )
+
+    def add(name: str, function: Callable, text: str, to=commands) -> argparse.ArgumentParser:
+        defaults = argparse.ArgumentDefaultsHelpFormatter
+        command = to.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=defaults)
+        command.set_defaults(run=function)
+        return command
+
+    run = add("run", _run, "execute the notebooks by papermill in build/notebooks, then print both tables")
+    _add_params(run)
+    run.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
+    store = add("store", _store, "re-execute the committed notebooks with their defaults and store them in place")
+    store.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
+    grid = commands.add_parser("grid", help="plan, run and collect every run of a configuration (configs/*.yaml)")
+    actions = grid.add_subparsers(dest="action", required=True, metavar="action")
+    for name, function, text in (
+        ("plan", _grid_status, "count the runs by data and method, and those that are stored"),
+        ("run", _grid_run, "make the runs that are missing, failed or damaged"),
+        ("status", _grid_status, "count the runs by data and method, and those that are stored"),
+        ("collect", _grid_collect, "write scores, both tables and claims from stored runs"),
+    ):
+        action = add(name, function, text, actions)
+        action.add_argument("config", type=Path, metavar="CONFIG.yaml")
+        if name == "run":
+            where = "a running scheduler: tcp://host:8786 or the path of its scheduler file"
+            action.add_argument("--on", default="", metavar="SCHEDULER", help=where)
+            action.add_argument("--jobs", type=int, help="processes on this machine (default: one per core)")
+        if name == "collect":
+            action.add_argument("--partial", action="store_true", help="accept runs that are missing")
+    publish = add("publish", _publish, "write a grid's results, RESULTS.md and figures into the repository's figures/")
+    publish.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    publish.add_argument("--partial", action="store_true", help="accept runs that are missing")
+    twin = add("twin", _twin, "write the synthetic twin as files that the reader of the real data reads")
+    twin.add_argument("--layout", choices=["deap", "mahnob"], default="deap", help="whose: DEAP's or MAHNOB-HCI's")
     twin.add_argument("--out", type=Path, required=True, help="folder to make; it must not exist or be empty")
-    twin.add_argument("--subjects", type=int, default=2)
-    twin.add_argument("--trials", type=int, default=4)
-    twin.add_argument(
-        "--seconds",
-        type=int,
-        default=12,
-        help="length of a trial: a multiple of 4, at most 60; mahnob: of a film at most, 0 takes all of it",
-    )
+    twin.add_argument("--subjects", type=int, default=2, help="DEAP's own: 22")
+    twin.add_argument("--trials", type=int, default=4, help="DEAP's own: 40")
+    twin.add_argument("--seconds", type=int, default=12, help="of a trial, a multiple of 4 up to 60; mahnob: 0 is all")
     twin.add_argument("--seed", type=int, default=0)
-    twin.add_argument("--world", default="mixed", help=WORLD_HELP)
+    twin.add_argument("--world", default=Params().world, help=WORLD_HELP)
     twin.add_argument("--size", type=int, default=128, help="height of the pictures in pixels, a multiple of 8")
     twin.add_argument("--raw", action="store_true", help="deap only: also the original recordings (BDF)")
     twin.add_argument("--jobs", type=int, default=1, help="processes; -1 is one per core")
-    twin.set_defaults(run=_twin)
-    run = commands.add_parser(
-        "run",
-        help="execute the notebooks in order and print both tables",
-        description="Execute the notebooks by papermill into build/notebooks, then print both results tables.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    default = Params()
-    run.add_argument("--dataset", choices=DATASETS, default=default.dataset)
-    run.add_argument(
-        "--data-root", default=default.data_root, help="folder of the files, for --dataset deap, deap_raw or mahnob"
-    )
-    run.add_argument(
-        "--target", choices=TARGETS, default=default.target, help="shown in 01 to 04; the tables have both"
-    )
-    run.add_argument("--profile", choices=PROFILES, default=default.profile)
-    run.add_argument("--seed", type=int, default=default.seed)
-    run.add_argument("--world", default=default.world, help=WORLD_HELP)
-    run.add_argument("--extractor", default=default.extractor, help="visual features: hog, mediapipe or timm:MODEL")
-    run.add_argument("--crop", choices=CROPS, default=default.crop, help="part of a frame that is described, on files")
-    run.add_argument("--family", choices=FAMILIES, default=default.family, help="networks")
-    run.add_argument("--protocol", choices=PROTOCOLS, default=default.protocol, help="what a fold holds out")
-    run.add_argument("--allow-leak", action="store_true", help="admit --protocol window; its results say LEAKY")
-    run.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
-    run.set_defaults(run=_run)
-    add_grid(commands)
-    add_deploy(commands)
-    store = commands.add_parser(
-        "store",
-        help="re-execute the committed notebooks in place",
-        description="Re-execute the committed notebooks with their defaults and store the cleaned outputs in place.",
-    )
-    store.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
-    store.set_defaults(run=_store)
-    doctor = commands.add_parser(
-        "doctor",
-        help="say what a data folder holds and whether the notebooks run on it",
-        description="Examine a folder of DEAP or MAHNOB-HCI, complete or not. Exit code 0 when it is usable, else 1.",
+    doctor = add(
+        "doctor", _doctor, "say what a data folder holds and whether the notebooks run on it (else exit code 1)"
     )
     doctor.add_argument("path", type=Path)
     doctor.add_argument("--deep", action="store_true", help="decode every clip and read every recording")
-    doctor.set_defaults(run=_doctor)
-    publish = commands.add_parser(
-        "publish",
-        help="write a grid's results into figures/ and the README",
-        description="Write the figures, tables and claims of a grid's stored runs into figures/ and the README.",
-    )
-    publish.add_argument("config", type=Path, metavar="CONFIG.yaml")
-    publish.add_argument("--partial", action="store_true", help="accept runs that are missing")
-    publish.set_defaults(run=_publish)
-    add_teaching(commands)
+    export = add("export", _export, "write a trained student of fold 0 as a folder that stands alone")
+    export.add_argument("--out", type=Path, required=True, help="folder to make; it must not exist or be empty")
+    _add_params(export)
+    export.add_argument("--method", default="cdgkd", help="recipe of a network that takes video only, such as kd@eeg")
+    predict = add("predict", _predict, "print P(high) for each 4 s of a video file; nothing is stored or sent")
+    predict.add_argument("clip", type=Path)
+    predict.add_argument("--model", type=Path, required=True, help="folder that 'export' wrote")
+    predict.add_argument("--runtime", choices=["torch", "onnx"], default="torch")
+    lesson = add("class", _class, "copy the notebooks for a class, without and with solutions")
+    lesson.add_argument("--out", type=Path, help="folder (default: class in build); work in it is set aside, not lost")
+    book = add("book", _book, "render the notebooks to one static site, to be read offline")
+    book.add_argument("--out", type=Path, help="folder (default: book in build)")
+    book.add_argument("--executed", action="store_true", help="render what the last run left, not the stored notebooks")
     return parser
 
 
-def _twin(args: argparse.Namespace) -> None:
-    from .data.deap.writer import write_deap  # heavy; --help and wrong arguments need none of it
-    from .data.mahnob.writer import write_mahnob
-    from .data.twin import TwinSettings
+def _add_params(parser: argparse.ArgumentParser) -> None:
+    """One flag for each field of Params."""
+    for field in fields(Params):
+        kind = {"action": "store_true"} if field.type == "bool" else {"type": type(field.default)}
+        kind |= {"choices": CHOICES[field.name]} if field.name in CHOICES else {}
+        flag = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(flag, default=field.default, help=HELP.get(field.name, " "), **kind)
 
-    design = {"seed": args.seed, "world": args.world, "layout": args.layout}
-    options = {"frame_size": args.size, "n_jobs": args.jobs}
-    if args.layout == "deap":
-        settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, **design)
-        write_deap(settings, args.out, seconds=args.seconds, raw=args.raw, **options)
-    else:
-        if args.raw:
-            raise ValueError("--raw: a folder in MAHNOB-HCI's layout always holds recordings (BDF); leave --raw out")
-        settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, n_windows=0, **design)
-        write_mahnob(settings, args.out, max_seconds=args.seconds or None, **options)
-    ways = f"dataset='{args.layout}'" + (" or 'deap_raw'" if args.raw else "")
-    sys.stdout.write(
-        f"{args.out}: synthetic data in the layout of {args.layout}; read it with {ways}, data_root='{args.out}'\n"
-    )
+
+def _params(args: argparse.Namespace) -> Params:
+    values = {field.name: getattr(args, field.name) for field in fields(Params)}
+    if args.data_root:  # a relative path means what it means here, wherever files are opened later
+        values["data_root"] = str(Path(args.data_root).expanduser().resolve())
+    return Params(**values)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _run(args: argparse.Namespace) -> None:
-    params = Params(
-        dataset=args.dataset,
-        # Notebooks run in their own folder; a relative path means what it means here.
-        data_root=str(Path(args.data_root).expanduser().resolve()) if args.data_root else "",
-        target=args.target,
-        profile=args.profile,
-        seed=args.seed,
-        world=args.world,
-        extractor=args.extractor,
-        crop=args.crop,
-        family=args.family,
-        protocol=args.protocol,
-        allow_leak=args.allow_leak,
-    )
+    params = _params(args)
     if not params.is_twin:
         from .data.load import check_root
 
@@ -148,41 +122,65 @@ def _run(args: argparse.Namespace) -> None:
 
     started = time.monotonic()
     for notebook in execute(params, home() / "notebooks", args.only):
-        sys.stdout.write(f"{shown(notebook)} done after {time.monotonic() - started:.0f} s\n")
-        sys.stdout.flush()
-    if not args.only or args.only == "05":
-        _show_tables([design.layout for design in params.designs()])
+        _say(f"{shown(notebook)} done after {time.monotonic() - started:.0f} s")
+    if "05" in (args.only.zfill(2), "05" if not args.only else ""):
+        _show_tables()
 
 
-def _show_tables(layouts: list[str]) -> None:
+def _show_tables() -> None:
     import pandas as pd
 
-    from .results.display import as_text
+    from .results.tables import poster_caption, poster_table
 
-    folder = home() / "tables"
-    for layout in layouts:
-        for number in (1, 2):
-            sys.stdout.write(f"\n{as_text(pd.read_csv(folder / f'table{number}.csv'), layout)}\n")
-    sys.stdout.write(
-        f"\nexecuted notebooks: {shown(home() / 'notebooks')}\ntables: {shown(folder)}\n"
-        f"figures: {shown(home() / 'figures')}\nruns: {shown(home() / 'runs')}\n"
-    )
+    for number in (2, 1):
+        long = pd.read_csv(
+            home() / "tables" / f"table{number}.csv", keep_default_na=False, na_values=[""], dtype={"world": str}
+        )
+        long = long.assign(world=long["world"].fillna(""))
+        text = poster_table(long).rename_axis(None).to_string(justify="right")
+        _say(f"\n{poster_caption(long)}\n{text}")
+    places = ", ".join(f"{name}: {shown(home() / name)}" for name in ("notebooks", "tables", "figures", "runs"))
+    _say(f"\n{places}\nEvery row, further scores and claims: notebook 05.")
+    _say("Few runs make noisy numbers; for conclusions read the published ones: figures/RESULTS.md")
 
 
 def _store(args: argparse.Namespace) -> None:
     from .notebooks import store
 
     for notebook in store(args.only):
-        sys.stdout.write(f"{shown(notebook)} stored\n")
-        sys.stdout.flush()
+        _say(f"{shown(notebook)} stored")
 
 
-def _doctor(args: argparse.Namespace) -> int:
-    from .data.doctor.diagnose import diagnose
+def _grid_status(args: argparse.Namespace) -> None:
+    from .experiments import grid
 
-    report = diagnose(args.path, deep=args.deep)
-    sys.stdout.write(report.text())
-    return 0 if report.usable else 1  # 2 stays for wrong arguments
+    plan = grid.plan(grid.read_config(args.config))
+    _say(grid.status(plan).rename(columns={"cells": "wanted"}).to_string())
+    n_missing = len(plan.missing())
+    _say(f"{len(plan.runs) - n_missing} of {len(plan.runs)} runs, with those they need, are stored; {n_missing} to do")
+
+
+def _grid_run(args: argparse.Namespace) -> int:
+    from .experiments import grid
+
+    started, plan = time.monotonic(), grid.plan(grid.read_config(args.config))
+    outcomes = grid.run(plan, on=args.on, n_jobs=args.jobs)
+    failed, n_missing = [one for one in outcomes if one.error], len(plan.missing())
+    made = f"{len(outcomes) - len(failed)} runs made in {time.monotonic() - started:.0f} s"
+    _say(f"{made}; {len(plan.runs) - n_missing} of {len(plan.runs)} stored in {shown(home() / 'runs')}")
+    for outcome in [one for one in failed if not one.blocked_by][:10]:
+        n_waiting = sum(one.blocked_by == outcome.name for one in failed)
+        _say(f"failed: {outcome.name}: {outcome.error}" + (f" ({n_waiting} runs wait for it)" if n_waiting else ""))
+    return 1 if n_missing else 0
+
+
+def _grid_collect(args: argparse.Namespace) -> None:
+    from .experiments import grid
+    from .publish import write_tables
+
+    plan = grid.plan(grid.read_config(args.config))
+    for path in write_tables(plan, home() / "tables" / args.config.stem, partial=args.partial):
+        _say(f"{shown(path)} written")
 
 
 def _publish(args: argparse.Namespace) -> None:
@@ -190,29 +188,98 @@ def _publish(args: argparse.Namespace) -> None:
     from .publish import publish
 
     for path in publish(args.config, notebook_folder().parent, partial=args.partial):
-        sys.stdout.write(f"{path.name} written\n")
+        _say(f"{path.name} written")
+
+
+def _twin(args: argparse.Namespace) -> None:
+    from .data.deap.writer import write_deap
+    from .data.mahnob.writer import write_mahnob
+    from .data.twin import TwinSettings
+
+    design = {"seed": args.seed, "world": args.world, "layout": args.layout}
+    options = {"frame_size": args.size, "n_jobs": args.jobs}
+    if args.layout == "mahnob":
+        design["n_windows"] = 0
+    settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, **design)
+    if args.layout == "deap":
+        write_deap(settings, args.out, seconds=args.seconds, raw=args.raw, **options)
+    elif args.raw:
+        raise ValueError("--raw: a folder in MAHNOB-HCI's layout always holds recordings (BDF); leave --raw out")
+    else:
+        write_mahnob(settings, args.out, max_seconds=args.seconds or None, **options)
+    ways = f"dataset='{args.layout}'" + (" or 'deap_raw'" if args.raw else "")
+    _say(f"{args.out}: synthetic data in the layout of {args.layout}; read it with {ways}, data_root='{args.out}'")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from .data.doctor.diagnose import diagnose
+
+    report = diagnose(args.path, deep=args.deep)
+    _say(report.text().rstrip("\n"))
+    return 0 if report.usable else 1  # 2 stays for wrong arguments
+
+
+def _export(args: argparse.Namespace) -> None:
+    from .deploy.student import export_run
+
+    reason = export_run(_params(args), args.method, args.out)
+    _say(f"{args.out}: {', '.join(sorted(path.name for path in args.out.iterdir()))}")
+    if reason:
+        _say(f"no student.onnx: {reason}")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from .deploy.clip import read_clip
+    from .deploy.student import ONNX, OnnxStudent, load_student, read_about
+
+    if args.runtime == "onnx":
+        about, predict = read_about(args.model), OnnxStudent(args.model / ONNX)
+    else:
+        predict = load_student(args.model)
+        about = predict.about
+    clip = read_clip(args.clip, about["extractor"], about["crop"])
+    _say(f"{'from (s)':>9}{'to (s)':>8}{'P(high)':>9}  {about['target']}, {clip.name}")
+    for number, p in enumerate(clip.answer(predict).tolist()):
+        _say(f"{4 * number:>9}{4 * number + 4:>8}{p:>9.3f}")
+    if about["synthetic"]:
+        _say("trained on synthetic data: these numbers say nothing about people")
+
+
+def _class(args: argparse.Namespace) -> None:
+    from .notebooks import notebook_folder
+    from .teaching.copies import make_class
+
+    out = args.out or home() / "class"
+    copies, kept = make_class(notebook_folder(), out)
+    _say(f"{shown(out)}: {len(copies)} notebooks in student and teacher")
+    for path in kept:
+        _say(f"changed since it was written, set aside: {shown(path)}")
+
+
+def _book(args: argparse.Namespace) -> None:
+    from .notebooks import notebook_folder
+    from .teaching.site import make_site
+
+    source = home() / "notebooks" if args.executed else notebook_folder()
+    _say(f"{shown(make_site(source, args.out or home() / 'book'))}: open it in a browser")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Default: the process's own arguments.
-
-    Returns
-    -------
-    int
-        0 (the doctor: 1 for a folder that cannot be used); 2 after wrong input and 130 after an interruption,
-        each said in one line on stderr.
-    """
+    """Run a command: 0 (the doctor: 1 for a folder that cannot be used, a grid for runs that are left); 2 after wrong
+    input and 130 after an interruption, each said in one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):  # a pipe that knows no dash must not end hours of work
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     parser = _parser()
     args = parser.parse_args(argv)
     try:
         return args.run(args) or 0
+    except BrokenPipeError:  # somebody read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, RuntimeError) as error:
-        sys.stderr.write(f"{parser.prog} {args.command}: {error}\n")
+        denied = "no permission: " if isinstance(error, PermissionError) else ""
+        sys.stderr.write(f"{parser.prog} {args.command}: {denied}{error}\n")
         return 2
     except KeyboardInterrupt:
         # The interrupted cell's error would be reported once more, with its traceback, when Python exits.

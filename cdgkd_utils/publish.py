@@ -1,4 +1,4 @@
-"""What the README shows, made from a grid's stored runs: figures, their records, tables and claims."""
+"""What a grid found: its tables on disk, and for readers ``figures/RESULTS.md`` with the figures and their records."""
 
 from __future__ import annotations
 
@@ -6,165 +6,133 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 
-from .collecting import collect_guides, collect_plan, summaries
-from .config import home
-from .experiments.grid import Plan, read_config
-from .experiments.grid import plan as plan_config
-from .results.collect import Design
-from .results.markdown import claims_as_markdown, guides_as_markdown, table_as_markdown
-from .results.paper import DATASET_NAMES
-from .results.tables import write_csv
-from .viz import style
-from .viz import draw_results as table_figure
-from .viz.style import save_figure
+from .config import DEFAULT_WORLD, home
+from .experiments import grid
+from .results import tables
+from .results.metrics import GUIDES, guide_quality
+from .results.paper import DATASET_NAMES, PROTOCOL_NAMES, RED_FLAGS
+from .results.statistics import claims_text, judge_claims
 
-BEGIN, END = "<!-- tables: begin (python -m cdgkd_utils publish) -->", "<!-- tables: end -->"
-MARKS = BEGIN, END
-RECORD = "results.json"
-TABLES = ("table1", "table2", "claims", "comparisons", "guides")  # the single scores stay at home
+QUALITY_NAMES = {"nll": "log-likelihood (negative)", "r_posterior": "correlation with the truth"}
+QUALITY_NAMES |= {"r_noise": "correlation with what is chance in a rating"}
 
 
-class PublishError(RuntimeError):
-    """There is no place for what is to be published."""
-
-
-def publish(config: Path, repository: Path, *, partial: bool = False) -> list[Path]:
-    """Write a grid's results into ``figures/`` and the README.
-
-    Parameters
-    ----------
-    config : Path
-        The grid's configuration; its runs are stored.
-    repository : Path
-        Holds ``README.md`` with the two marker lines.
-    partial : bool
-        Accept cells whose runs are missing; every table says so.
-
-    Returns
-    -------
-    list of Path
-        What was written in the repository; the same lies under the home, with the scores of every run.
+def summaries(plan: grid.Plan, *, partial: bool = False) -> dict[str, pd.DataFrame]:
+    """``scores`` of a plan's stored runs, ``table1``, ``table2`` and ``claims``.
 
     Raises
     ------
     RunError
-        Runs are missing, or a stored one is damaged.
-    PublishError
-        The README has no markers; nothing is written then, nor after the errors above.
+        Runs are missing (unless `partial`, which the tables then say) or damaged.
     """
-    readme = repository / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    grid = read_config(config)
-    _parts(text, *MARKS)
-    plan = plan_config(grid)
-    designs = collect_plan(plan, partial=partial)
-    tables = summaries(designs) | {"guides": collect_guides(plan)}
-    folder = home() / "tables" / config.stem
-    made = [write_csv(table, folder / f"{name}.csv") for name, table in tables.items()]
-    made = [path for path in made if path.stem in TABLES]
-    record = provenance(config, plan, designs)
-    made += _figures(config.stem, plan, designs, tables, record)
-    made.append(_write(folder / RECORD, json.dumps(record, indent=1) + "\n"))
-
-    return _place(made, repository, lambda figures: with_results(text, figures))
+    found = [(cell.params, cell.repeat, folder) for cell, folder in grid.collect(plan, partial=partial)]
+    cells: dict[tuple[str, str], set] = {}
+    for cell in plan.cells:
+        place = (cell.params.world if cell.params.is_twin else "", cell.params.layout)
+        cells.setdefault(place, set()).add((cell.repeat, cell.fold))
+    scores = tables.collect(found, {place: len(runs) for place, runs in cells.items()})
+    both = {f"table{number}": tables.results_table(scores, number) for number in (1, 2)}
+    return {"scores": scores, **both, "claims": judge_claims(scores)}
 
 
-def _place(made: list[Path], repository: Path, readme_with: Callable[[Path], str]) -> list[Path]:
-    figures = repository / "figures"
-    figures.mkdir(exist_ok=True)
-    written = [_copy(path, figures / path.name) for path in made]
-    return [*written, _write(repository / "README.md", readme_with(figures))]
+def write_tables(plan: grid.Plan, folder: Path, *, partial: bool = False) -> list[Path]:
+    """Write :func:`summaries` as csv files; equal runs give equal bytes, and nothing is written if runs are missing."""
+    return [tables.write_csv(table, folder / f"{name}.csv") for name, table in summaries(plan, partial=partial).items()]
 
 
-def _write(path: Path, text: str) -> Path:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+def guides_table(plan: grid.Plan) -> pd.DataFrame:
+    """What the plan's stored guides know and remember: ``mean ± sd`` of their qualities, by data, windows and guide."""
+    missing, rows = {run.name for run in plan.missing()}, []
+    for run in plan.runs.values():
+        if run.recipe.name in GUIDES and run.name not in missing:
+            with np.load(run.folder / "outputs.npz") as outputs:
+                parts = [name for name in outputs.files if name == "train" or name.startswith("test_")]
+            for part in parts:
+                where = PROTOCOL_NAMES.get(part.removeprefix("test_"), "training windows")
+                place = (GUIDES[run.recipe.name], run.params.world, DATASET_NAMES[run.params.layout], where)
+                quality = guide_quality({"guide": run.folder}, part).loc["guide", list(QUALITY_NAMES)]
+                rows.append((", ".join(place), *quality))
+    groups = pd.DataFrame(rows, columns=["guide, data, windows", *QUALITY_NAMES.values()]).groupby(
+        "guide, data, windows", sort=False
+    )
+    mean, sd = groups.mean(), groups.std().fillna(0)
+    text = mean.map("{:.2f}".format) + sd.map(" ± {:.2f}".format)
+    return text.where(mean.notna(), "–").assign(n=groups.size().astype(str))
 
 
-def _copy(source: Path, target: Path) -> Path:
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
-    return target
-
-
-def provenance(config: Path, plan: Plan, designs: list[Design]) -> dict[str, object]:
-    """What the published numbers were made from, as plain JSON values.
-
-    Returns
-    -------
-    dict
-        ``configuration`` (its values, folders left out) and ``configuration sha256`` (of its file), ``runs`` and
-        ``runs sha256`` (of the sorted keys of all planned runs, guides included), and where there are designs by their
-        layout what the data may be called, how many runs were scored and how many make a cell.
-    """
-    values = asdict(read_config(config))
+def provenance(config: Path, plan: grid.Plan) -> dict[str, object]:
+    """What the published numbers were made from: the configuration, and the keys of all planned runs as one hash."""
+    values = asdict(grid.read_config(config))
     values.pop("data_root")
     keys = "\n".join(sorted(run.key for run in plan.runs.values()))
-    about = {
-        "configuration": values,
-        "configuration sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
-        "runs": len(plan.runs),
-        "runs sha256": hashlib.sha256(keys.encode()).hexdigest(),
-    }
-    if designs:
-        about["designs"] = {
-            d.layout: {"data": d.data, "scored": d.n_runs, "runs per cell": d.n_expected} for d in designs
-        }
-    return about
+    digest = hashlib.sha256(keys.encode()).hexdigest()
+    return {"configuration": config.name, "values": values, "runs": len(plan.runs), "runs sha256": digest}
 
 
-def _figures(
-    name: str, plan: Plan, designs: list[Design], tables: dict[str, pd.DataFrame], record: dict[str, object]
-) -> list[Path]:
-    """Both tables of every design as pictures with records."""
-    style.use()
-    made = []
-    for design in designs:
-        params = next(cell.params for cell in plan.cells if cell.params.layout == design.layout)
-        for number in (1, 2):
-            figure = table_figure(tables[f"table{number}"], number, dataset=design.layout)
-            numbers = {"table": number, "grid": record}
-            picture = save_figure(figure, f"{name}_table{number}_{design.layout}", params, design.data, numbers)
-            plt.close(figure)
-            made += [picture, picture.with_suffix(".json")]
+def results_page(found: dict[str, pd.DataFrame], guides: pd.DataFrame, record: dict, pictures: list[str]) -> str:
+    """The text of RESULTS.md."""
+    scores = found["scores"]
+    worlds = sorted(scores["world"].unique(), key=lambda world: world != DEFAULT_WORLD)
+    about = f"Profile {scores['profile'].iloc[0]}, {record['runs']} runs; data: {', '.join(scores['data'].unique())}."
+    command = f"python -m cdgkd_utils publish configs/{record['configuration']}"
+    lines = ["# Results", "", f"Written whole by `{command}`: do not edit. {about}", ""]
+    lines += ["## What the paper claims, and what holds here", "", claims_text(found["claims"])]
+    lines += [f"![{name}]({name}.png)\n" for name in pictures]
+    for world in worlds:
+        lines += [f"## Both tables{', world ' if world else ''}{world}", ""]
+        for number in (2, 1):
+            long = found[f"table{number}"][found[f"table{number}"]["world"] == world]
+            if len(long):
+                lines += [tables.poster_caption(long), "", tables.as_markdown(tables.poster_table(long)), ""]
+            for dataset in long["dataset"].unique() if world == worlds[0] else ():
+                lines += [f"<details><summary>{tables.caption(long, dataset)}</summary>", ""]
+                lines += [tables.as_markdown(tables.readable(long, dataset)), "", "</details>", ""]
+    lines += ["## What the guides know, and what they remember", "", tables.as_markdown(guides), ""]
+    lines += ["## How far the printed numbers can be trusted", "", *(f"{n}. {f}" for n, f in enumerate(RED_FLAGS, 1))]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(stem: str, found: dict[str, pd.DataFrame], plan: grid.Plan, record: dict) -> list[Path]:
+    """Both tables of every world, and the claims, as pictures with their numbers' origin."""
+    from .viz import draw_claims, draw_results, save_figure, use
+
+    use()
+    scores, first, made = found["scores"], plan.cells[0].params, []
+    for world, mine in scores.groupby("world", sort=False):
+        figure, name = draw_results(mine, rows="all"), "_".join(filter(None, (stem, world, "tables")))
+        params = next((c.params for c in plan.cells if c.params.is_twin and c.params.world == world), first)
+        made.append(save_figure(figure, name, params, mine["data"].iloc[0], {"grid": record}))
+    if len(found["claims"]):
+        figure = draw_claims(found["claims"])
+        made.append(save_figure(figure, f"{stem}_claims", first, scores["data"].iloc[0], {"grid": record}))
     return made
 
 
-def with_results(readme: str, figures: Path) -> str:
-    """The README's text with the claims, tables and guides in `figures` between its markers.
+def publish(config: Path, repository: Path, *, partial: bool = False) -> list[Path]:
+    """Write a grid's results into the repository's ``figures``: RESULTS.md, tables, figures and their records.
 
-    Raises
-    ------
-    PublishError
-        The markers are not there, once each and in order.
+    Returns what was written; the same lies below the home, with the scores of every run. A RunError as in
+    :func:`summaries`, before anything is written.
     """
-    before, after = _parts(readme, *MARKS)
-    first, *others = json.loads((figures / RECORD).read_text(encoding="utf-8"))["designs"]
-    tables = {name: pd.read_csv(figures / f"{name}.csv") for name in ("claims", "table2", "table1", "guides")}
-    blocks = [claims_as_markdown(tables["claims"])]
-    blocks += [table_as_markdown(tables[name], first) for name in ("table2", "table1")]
-    for layout in others:
-        blocks += [f"<details><summary>The same in the design of {DATASET_NAMES[layout]}</summary>", ""]
-        blocks += [*(table_as_markdown(tables[name], layout) for name in ("table2", "table1")), "</details>", ""]
-    blocks += ["<details><summary>What the guides know and what they remember</summary>", ""]
-    blocks += [guides_as_markdown(tables["guides"]), "</details>"]
-    return "\n".join([before + BEGIN, "", *blocks, "", END]) + after
-
-
-def _parts(readme: str, begin: str, end: str) -> tuple[str, str]:
-    """What stands before and after the markers."""
-    if readme.count(begin) != 1 or readme.count(end) != 1 or readme.index(begin) > readme.index(end):
-        raise PublishError(f"README.md: expected the lines {begin!r} and {end!r} once each")
-    before, rest = readme.split(begin)
-    return before, rest.split(end)[1]
+    plan = grid.plan(grid.read_config(config))
+    found, record = summaries(plan, partial=partial), provenance(config, plan)
+    folder, figures = home() / "tables" / config.stem, repository / "figures"
+    made = [tables.write_csv(table, folder / f"{name}.csv") for name, table in found.items()]
+    made = [path for path in made if path.stem != "scores"]
+    pictures = _figures(config.stem, found, plan, record)
+    made += [path for picture in pictures for path in (picture, picture.with_suffix(".json"))]
+    made.append(tables.write_whole(folder / "results.json", json.dumps(record, indent=1, default=list) + "\n"))
+    page = results_page(found, guides_table(plan), record, [picture.stem for picture in pictures])
+    made.append(tables.write_whole(folder / "RESULTS.md", page))
+    figures.mkdir(exist_ok=True)
+    for path in made:
+        temporary = figures / f".{path.name}.{os.getpid()}.tmp"
+        shutil.copyfile(path, temporary)
+        os.replace(temporary, figures / path.name)
+    return [figures / path.name for path in made]

@@ -73,6 +73,4 @@ def relabelled(windows, labels, target="valence"):
 def planted_study(monkeypatch, windows, profile=PLANTED, **parameters):
     """A study of windows in memory under a profile of the test's own."""
     monkeypatch.setitem(PROFILES, profile.name, profile)
-    study = Study(Params(profile=profile.name, **parameters))
-    study.windows = windows
-    return study
+    return Study(Params(profile=profile.name, **parameters), windows=windows)

@@ -19,5 +19,5 @@ def fresh(study, like=None):
     """An experiment that has read no run yet; takes over the tensors of `like`, which take a while to scale."""
     experiment = Experiment(study, "valence", 0)
     if like is not None:
-        experiment.split, experiment.inputs = like.split, like.inputs
+        experiment.fold_data = like.fold_data
     return experiment

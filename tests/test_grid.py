@@ -11,7 +11,7 @@ from cdgkd_utils.experiments.grid import run_all
 from cdgkd_utils.experiments.records import RunError
 from cdgkd_utils.experiments.runs import Experiment, read_run
 from cdgkd_utils.experiments.study import Study
-from cdgkd_utils.results.collect import collect
+from cdgkd_utils.results.tables import collect
 
 SMOKE = Params(profile="smoke")
 RECIPES = ("eeg", "kd")
@@ -72,7 +72,7 @@ def test_a_second_call_trains_nothing(home, monkeypatch):
     with pytest.raises(RunError, match=r"4 of 4 runs failed; ce-\w+: AssertionError: a training was started"):
         run_here(recipes=("ce",))
 
-    scores = collect(first, profile="smoke", data="twin")
+    scores = collect([(SMOKE, *one) for one in first])
     cells = scores[scores["metric"] == "accuracy"].groupby(["table", "target", "protocol", "method"]).size()
     assert len(cells) == 2 * 2 * 2 and (cells == 2).all()  # recipes × targets × protocols, two folds each
 

@@ -1,11 +1,9 @@
-"""A run is stored whole or not at all, found again by what decides it, and pairs with its rivals."""
+"""A run is stored whole or not at all, found again by what decides it, and made anew where it is damaged."""
 
 import hashlib
-import json
 import os
 import shutil
 from dataclasses import fields, replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,70 +12,43 @@ import torch
 from smoke_runs import SMOKE, fresh, same_log, stored
 
 from cdgkd_utils.config import PROFILES
-from cdgkd_utils.experiments import runs, stages
-from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe
+from cdgkd_utils.experiments import runs
+from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, find_recipe, place_of
 from cdgkd_utils.experiments.runs import Experiment, RunError, read_run, run_key
-from cdgkd_utils.training import TrainSettings, loop, predict
+from cdgkd_utils.training import TrainSettings, predict
 
 FILES = {"spec.json", "epochs.csv", "outputs.npz", "weights.safetensors", "result.json"}
 
 
 @pytest.fixture
 def no_training(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("a training was started")
-
-    return lambda: monkeypatch.setattr(runs, "fit", refuse)
-
-
-# ---- stored whole or not at all ----------------------------------------------------------------
+    return lambda: monkeypatch.setattr(runs, "fit", lambda *_, **__: pytest.fail("a training was started"))
 
 
 def test_a_stored_run_has_all_its_files_and_nothing_else(experiment, home):
     record = experiment.run("ce")
-    assert stored(home) == {record.folder.name}
-    assert record.folder.name == f"ce-{run_key(record.spec)[:20]}"
+    assert stored(home) == {record.folder.name} == {f"ce-{run_key(record.spec)[:20]}"}
     assert {path.name for path in record.folder.iterdir()} == FILES
-    assert {path.name for path in home.iterdir()} == {"runs"}
+    assert os.stat(record.folder).st_mode & 0o777 == 0o777 & ~runs_umask()  # readable by whom the umask says
 
 
-@pytest.mark.parametrize("stop", [OSError("no space left on device"), KeyboardInterrupt(), ValueError("bug")])
-@pytest.mark.parametrize("half_way", ["save_file", "np.savez", "os.replace"])
+def runs_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("stop", [OSError("no space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("half_way", ["save_file", "np.savez"])
 def test_a_failure_while_storing_leaves_nothing(stop, half_way, experiment, home, monkeypatch):
-    replace_file = os.replace
-
     def fail(*args, **_):
-        if half_way == "os.replace" and Path(args[1]).suffix == ".pt":
-            return replace_file(*args)  # a checkpoint, long before
         assert len(stored(home)) == 1  # the unfinished folder is there at this moment
         raise stop
 
-    with monkeypatch.context() as patch:
-        patch.setattr(f"cdgkd_utils.experiments.records.{half_way}", fail)
-        with pytest.raises(type(stop)):
-            experiment.run("ce")
+    monkeypatch.setattr(f"cdgkd_utils.experiments.runs.{half_way}", fail)
+    with pytest.raises(type(stop)):
+        experiment.run("ce")
     assert stored(home) == set()
-    assert {path.name for path in experiment.run("ce").folder.iterdir()} == FILES
-
-
-@pytest.mark.parametrize("first_epoch_done", [True, False])
-def test_an_interrupted_training_stores_nothing_but_keeps_finished_guides(
-    first_epoch_done, experiment, home, library, monkeypatch
-):
-    teacher = next(path.name for path in library[1].glob(f"{TEACHER}-*"))
-    shutil.copytree(library[1] / teacher, home / "runs" / teacher)
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    if not first_epoch_done:
-        monkeypatch.setattr(loop, "_one_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        experiment.run("kd", on_epoch=stop)
-    assert stored(home) == {teacher}
-
-
-# ---- read back ---------------------------------------------------------------------------------
 
 
 def test_a_second_call_reads_back_what_was_trained(study, experiment, no_training):
@@ -85,25 +56,29 @@ def test_a_second_call_reads_back_what_was_trained(study, experiment, no_trainin
     no_training()
     for again in (experiment.run("cdgkd"), fresh(study).run("cdgkd")):
         assert again.folder == first.folder and again.name == "cdgkd" and run_key(again.spec) == run_key(first.spec)
-        assert again.log.equals(first.log)
+        assert again.log.equals(first.log) and again.result == first.result
         assert np.array_equal(again.logits, first.logits) and again.logits.dtype == np.float32
         assert np.array_equal(again.kept, first.kept) and again.kept.dtype == bool
-        assert first.result.items() <= again.result.items()
-    assert again.result["environment"]["torch"] == torch.__version__
-    with pytest.raises(AssertionError, match="training was started"):
-        experiment.run("ce")
 
 
-def test_training_again_gives_the_same_and_keeps_the_stored_record(trained, home):
-    first, names = trained.run("cdgkd"), stored(home)
-    before = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+def test_a_record_says_where_and_with_what_it_was_made(trained):
+    for name, precision in (("ce", "float32"), ("cnn_svm", "float32")):
+        environment = trained.run(name).result["environment"]
+        assert environment["device"] == "cpu" and environment["precision"] == precision
+        assert environment["torch"].startswith("2.") and {"numpy", "python", "scikit-learn"} <= set(environment)
+
+
+def test_training_again_takes_the_place_of_the_stored_run(trained, home):
+    """What is returned is what is stored, also where another device would round otherwise."""
+    first, names = trained.run("ce"), stored(home)
+    (first.folder / "history.joblib").write_text("of the old run")
     called = []
-    again = trained.run("cdgkd", again=True, on_epoch=lambda log: called.append(len(log)))
-    assert called == [1, 2]
-    assert same_log(again.log, first.log)
-    assert np.array_equal(again.logits, first.logits) and np.array_equal(again.kept, first.kept)
-    assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == before
-    assert stored(home) == names
+    again = trained.run("ce", again=True, on_epoch=lambda log: called.append(len(log)))
+    assert called == [1, 2] and same_log(again.log, first.log) and np.array_equal(again.logits, first.logits)
+    on_disk = read_run(again.folder)
+    assert on_disk.log.equals(again.log) and on_disk.result == again.result and stored(home) == names
+    assert trained.run("ce") is again and {path.name for path in again.folder.iterdir()} == FILES
+    predict(again.model(), trained.inputs, trained.inputs.val)
 
 
 @pytest.mark.parametrize("name", ["ce", "eeg", TEACHER])
@@ -111,15 +86,14 @@ def test_the_stored_network_gives_the_stored_logits(name, trained):
     record = trained.run(name)
     model = record.model()
     assert not model.training
-    rows = torch.arange(len(trained.inputs.labels))
-    assert np.array_equal(predict(model, trained.inputs, rows).logits.numpy(), record.logits)
+    assert np.array_equal(predict(model, trained.inputs, trained.inputs.every_row).logits.numpy(), record.logits)
     assert record.result["n_parameters"] == sum(p.numel() for p in model.parameters())
     assert ("eeg_share" in record.result) == (name == TEACHER)
 
 
 def test_what_results_need_is_stored_beside_the_logits(study, trained):
     with np.load(trained.run("ce").folder / "outputs.npz") as outputs:
-        for name, rows in trained.split.parts().items():
+        for name, rows in runs.test_parts(trained.split).items():
             assert np.array_equal(outputs[name], rows)
         assert np.array_equal(outputs["labels"], study.windows.labels("valence"))
         assert np.array_equal(outputs["posterior"], study.windows.posterior("valence"))
@@ -127,37 +101,48 @@ def test_what_results_need_is_stored_beside_the_logits(study, trained):
             assert np.array_equal(outputs[name], study.windows.index[name])
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-@pytest.mark.parametrize("file", sorted(FILES - {"weights.safetensors"}))
-def test_a_damaged_run_is_an_error_that_names_its_folder(damage, file, study, trained):
-    path = trained.run("ce").folder / file
+@pytest.mark.parametrize("damage", ["cut", "gone", "changed"])
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_a_damaged_run_is_set_aside_and_made_anew(damage, file, study, trained, home):
+    whole = trained.run("ce")
+    path = whole.folder / file
+    content = path.read_bytes()
     if damage == "gone":
         path.unlink()
     else:
-        path.write_bytes(path.read_bytes()[: 0 if file == "epochs.csv" else path.stat().st_size // 2])
-    with pytest.raises(RunError, match=f"{path.parent.name} cannot be read .*; delete it and run again"):
-        fresh(study).run("ce")
+        path.write_bytes(content[: len(content) // 2] + (b"~" + content[len(content) // 2 + 1 :]) * (damage != "cut"))
+    with pytest.raises(RunError, match=f"{path.parent.name} cannot be read"):
+        read_run(path.parent)
+    with pytest.warns(UserWarning, match=f"set aside as .damaged-{path.parent.name}"):
+        again = fresh(study, trained).run("ce")
+    assert np.array_equal(again.logits, whole.logits) and read_run(again.folder).result == again.result
+    assert sum(name.startswith(".damaged-") for name in stored(home)) == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_damaged_weights_are_an_error_that_names_the_folder(damage, trained):
+def test_a_student_of_a_damaged_teacher_finds_it_made_anew(study, trained, home):
+    teacher, student = trained.run(TEACHER), trained.run("kd")
+    shutil.rmtree(student.folder)
+    weights = teacher.folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"weights\.safetensors is not what was stored"):
+        teacher.model()
+    with pytest.warns(UserWarning, match="set aside"):
+        again = fresh(study, trained).run("kd")
+    assert np.array_equal(again.logits, student.logits)
+
+
+def test_a_run_of_another_specification_is_not_taken(trained):
     record = trained.run("ce")
-    path = record.folder / "weights.safetensors"
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(RunError, match=record.folder.name):
-        record.model()
-
-
-def test_a_run_of_another_specification_is_not_taken(study, trained):
-    record = trained.run("ce")
-    with pytest.raises(RunError, match=f"{record.folder.name} was made from another specification"):
-        read_run(record.folder, record.spec | {"seed": 1})
-    (record.folder / "spec.json").write_text(json.dumps(record.spec | {"fold": 1}))
     with pytest.raises(RunError, match="another specification"):
-        fresh(study).run("ce")
+        read_run(record.folder, run_key(record.spec | {"seed": 1}))
+
+
+def test_a_folder_of_runs_may_lie_elsewhere(study, library, home, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("scratch")
+    (home / "runs").symlink_to(elsewhere)
+    record = fresh(study, library[0]).run("ce")
+    assert fresh(study, library[0]).run("ce").folder == record.folder == home / "runs" / record.folder.name
+    assert [path.name for path in elsewhere.iterdir()] == [record.folder.name]
 
 
 # ---- the key -----------------------------------------------------------------------------------
@@ -165,8 +150,7 @@ def test_a_run_of_another_specification_is_not_taken(study, trained):
 
 def test_the_key_is_the_sha256_of_canonical_json():
     expected = hashlib.sha256(b'{"a":[1,2],"b":{"c":"x","d":0.5}}').hexdigest()
-    assert run_key({"b": {"d": 0.5, "c": "x"}, "a": [1, 2]}) == expected
-    assert run_key({"b": {"c": "x", "d": 0.5}, "a": (1, 2)}) == expected
+    assert run_key({"b": {"d": 0.5, "c": "x"}, "a": (1, 2)}) == expected
 
 
 def key(
@@ -174,14 +158,15 @@ def key(
 ):
     """Key of a run without any data: an experiment asks its study for no more than this."""
     params = SimpleNamespace(scale=scale, model_family=family, protocol=protocol)
-    study = SimpleNamespace(params=params, data_key=data, seed=seed)
-    experiment = Experiment(study, target, fold)
+    experiment = Experiment(SimpleNamespace(params=params, data_key=data, seed=seed), target, fold)
     return run_key(experiment.spec(experiment.recipe(recipe)))
 
 
 def test_equal_runs_have_equal_keys_and_the_recipes_all_differ():
     assert key() == key()
-    assert len({key(name) for name in RECIPES}) == len(RECIPES)
+    names = [*RECIPES, "kd@eeg", "kd@video", "kd+eeg", "kd#2", "kd#3", "kd@eeg#2", "ce#2", "cdgkd@eeg", "cdgkd+eeg"]
+    assert len({key(name) for name in names}) == len(names)
+    assert key("kd@fused") == key("kd")
 
 
 @pytest.mark.parametrize(
@@ -198,29 +183,26 @@ def test_the_key_changes_with_target_fold_seed_data_and_recipe(change):
 OTHER_VALUES = {
     "name": "mine",
     "model": "video",
-    "table": 2,
     "loss": "ce",
     "options": {"kd_weight": 0.5},
     "guides": (TEACHER,),
     "kind": "bagged",
-    "row": "other",
     "deployed": "student",
-    "part": 3,
+    "part": 0,
     "selection": "last_epoch",
     "training": {"learning_rate": 0.1},
     "grid": ({"kd_weight": 0.1},),
     "apart": "subject",
     "rated": 8,
+    "source": {"loss": "def loss(): ..."},
 }
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Recipe)])
-def test_the_key_changes_with_each_field_of_the_recipe(name):
+def test_the_key_changes_with_each_field_of_the_recipe_that_decides_a_result(name):
     wide = replace(SMOKE.scale, tuning_budget=3)  # with a budget of 1 the grid is never tried and does not count
-    assert key(replace(RECIPES["cdgkd"], **{name: OTHER_VALUES[name]}), scale=wide) != key(scale=wide)
-
-
-def test_a_grid_beyond_the_budget_does_not_change_the_key():
+    changed = replace(RECIPES["cdgkd"], **{name: {"table": 2, "row": "other"}.get(name) or OTHER_VALUES[name]})
+    assert (key(changed, scale=wide) == key(scale=wide)) == (name in ("table", "row"))
     assert key(replace(RECIPES["cdgkd"], grid=())) == key()
 
 
@@ -240,8 +222,11 @@ def test_the_key_changes_with_each_training_setting(field, monkeypatch):
     assert key("ce") != before
 
 
-def test_the_key_does_not_depend_on_what_decides_no_result():
-    assert key(scale=replace(PROFILES["smoke"], name="other", n_folds=3, n_repeats=9, umap_points=1)) == key()
+def test_the_key_does_not_depend_on_what_decides_no_result(monkeypatch):
+    monkeypatch.setenv("CDGKD_DEVICE", "cuda")
+    before = key()
+    monkeypatch.setenv("CDGKD_DEVICE", "cpu")
+    assert key(scale=replace(PROFILES["smoke"], name="other", n_folds=3, n_repeats=9, umap_points=1)) == before
 
 
 def test_the_key_changes_with_a_guide_and_with_a_guides_guide(monkeypatch):
@@ -250,12 +235,38 @@ def test_the_key_changes_with_a_guide_and_with_a_guides_guide(monkeypatch):
     changed = {name for name in RECIPES if key(name) != before[name]}
 
     def hears(name):  # takd hears of the teacher only through two assistants
-        return name == TEACHER or any(hears(guide) for guide in RECIPES[name].guides)
+        return name == TEACHER or any(hears(guide) for guide in find_recipe(name).guides)
 
     assert changed == {name for name in RECIPES if hears(name)} and "takd" in changed and "emotionkd" not in changed
 
 
-def test_the_key_changes_with_the_version_of_the_code(monkeypatch):
-    before = key("ce"), key("kd"), key("oracle")
-    monkeypatch.setitem(stages.VERSIONS, "loss/dense", 99)
-    assert (key("ce"), key("oracle")) == (before[0], before[2]) and key("kd") != before[1]
+def test_the_key_changes_with_the_version_of_the_results(monkeypatch):
+    before = key("ce"), key("oracle")
+    monkeypatch.setattr(runs, "RESULTS_VERSION", 99)
+    assert key("ce") != before[0] and key("oracle") != before[1]
+
+
+def test_precision_and_batch_from_the_environment_are_in_the_key_and_wrong_ones_refused(monkeypatch):
+    plain = key()
+    for name, value in (("CDGKD_PRECISION", "BFloat16 "), ("CDGKD_BATCH", " 20 ")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert key() != plain
+            for wrong in ("half", "1", "²"):
+                patch.setenv(name, wrong)
+                with pytest.raises(ValueError, match=f"{name}: expected .*, got '{wrong}'"):
+                    key()
+            patch.setenv(name, " ")
+            assert key() == plain
+
+
+def test_where_a_run_is_shown_is_looked_up_by_its_name():
+    assert place_of("cdgkd", {}) == (1, "cdgkd") and place_of("emotionkd_teacher", {}) == (2, "emotionkd")
+    assert place_of("kd@eeg", {"table": 0}) == (1, "kd@eeg") and place_of("ta1@eeg", {}) == (0, "ta1@eeg")
+    assert place_of("my_own", {"table": 1, "row": "My own"}) == (1, "My own")
+
+
+def test_a_batch_of_ones_own_fills_the_steps(trained, monkeypatch):
+    monkeypatch.setenv("CDGKD_BATCH", "20")
+    kept = trained.run("kd_drop").kept
+    assert len(trained.inputs.train) == 48 and len(kept) == 2 * 3 and torch.is_tensor(trained.inputs.train)

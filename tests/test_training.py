@@ -1,7 +1,10 @@
 """The loop: what it selects, what it may see, and that equal runs are equal."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,12 +12,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cdgkd_utils.experiments.losses import Guide, build_loss
-from cdgkd_utils.experiments.recipes import RECIPES, table_recipes
+from cdgkd_utils.experiments.losses import Given, Guide, build_loss
+from cdgkd_utils.experiments.recipes import RECIPES
 from cdgkd_utils.methods.distillation import DenseGuidance
 from cdgkd_utils.methods.loss import CrossEntropy
-from cdgkd_utils.models.registry import build_model, n_parameters
-from cdgkd_utils.training import Inputs, TrainSettings, evaluate, fit, predict
+from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.training import Inputs, TrainSettings, evaluate, fit, predict, training_device
 
 
 def make_inputs(n=240, seed=0):
@@ -35,11 +38,10 @@ SETTINGS = TrainSettings(epochs=4, batch_size=32)
 
 def recipe_loss(name, model, inputs=INPUTS):
     """The loss of a recipe; its guides know nothing."""
-    rng = np.random.default_rng(0)
-    recipe = RECIPES[name]
-    records = {g: SimpleNamespace(logits=rng.normal(size=(240, 2)).astype(np.float32)) for g in recipe.guides}
-    guides = {g: Guide(record, inputs) for g, record in records.items()}
-    return build_loss(recipe, guides, model, inputs, SETTINGS, seed=7)
+    rng, recipe = np.random.default_rng(0), RECIPES[name]
+    answers = {g: rng.normal(size=(240, 2)).astype(np.float32) for g in recipe.guides}
+    guides = {g: Guide(logits, None, inputs, {}) for g, logits in answers.items()}
+    return build_loss(Given(recipe, guides, model, inputs, torch.Generator().manual_seed(7)))
 
 
 def state(model):
@@ -145,14 +147,6 @@ def test_prediction_is_deterministic_leaves_the_mode_and_ignores_the_chunk():
     assert one.features["eeg"].shape == (50, 64)
 
 
-def test_guide_logits_computed_once_equal_those_computed_batch_by_batch():
-    """Frozen guides in evaluation mode on fixed inputs: looking up is the same function as recomputing."""
-    guide = build_model("teacher", 1).eval()
-    everything = predict(guide, INPUTS, torch.arange(240)).logits
-    for rows in torch.randperm(240, generator=torch.Generator().manual_seed(0)).split(37):
-        torch.testing.assert_close(predict(guide, INPUTS, rows).logits, everything[rows], rtol=1e-5, atol=1e-6)
-
-
 def test_evaluate_by_hand():
     model = build_model("student", 0)
     rows = torch.arange(60)
@@ -223,18 +217,6 @@ def test_a_training_that_diverges_at_once_or_must_keep_its_last_epoch_is_an_erro
         fit(build_model("student", 0), INPUTS, FiniteFor(2), last, seed=0)
 
 
-def test_a_loss_that_is_not_finite_is_named():
-    broken = replace(INPUTS, video=torch.full_like(INPUTS.video, torch.inf))
-    with pytest.raises(ValueError, match="not finite in epoch 0"):
-        fit(build_model("student", 0), broken, CrossEntropy(), SETTINGS, seed=0)
-
-
-@pytest.mark.parametrize("wrong", [{"selection": "best"}, {"optimizer": "rmsprop"}, {"epochs": 0}, {"batch_size": 1}])
-def test_wrong_settings_are_named(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        TrainSettings(**({"epochs": 1} | wrong))
-
-
 def test_the_log_holds_what_the_plots_read():
     model = build_model("teacher", 0)
     log = fit(model, INPUTS, recipe_loss("fusion_rebalanced", model), SETTINGS, seed=0).log
@@ -248,18 +230,52 @@ def test_the_log_holds_what_the_plots_read():
     )
 
 
-def test_every_guide_of_a_recipe_exists_and_is_larger():
-    """Guides of one recipe come largest first, and the chain of recipes ends."""
-    size = {name: n_parameters(build_model(name, 0)) for name in ("teacher", "ta1", "ta2", "student")}
-    size["emotionkd_teacher"] = n_parameters(build_model("emotionkd_teacher", 0))
-    n_guided = 0
-    for recipe in RECIPES.values():
-        guides = [RECIPES[guide].model for guide in recipe.guides]
-        if recipe.kind == "network" and all(guides):
-            sizes = [size[model] for model in guides]
-            assert sizes == sorted(sizes, reverse=True)
-            assert all(one > size[recipe.model] for one in sizes)
-            n_guided += bool(sizes)
-    assert n_guided >= 10
-    assert set(table_recipes(1)) >= {"ce", "kd", "kd_drop", "takd", "dense", "cdgkd"}
-    assert set(table_recipes(2)) >= {"eeg", "video", "fusion", "fusion_constant", "fusion_rebalanced"}
+@pytest.mark.parametrize(
+    ("train", "val", "said"), [(1, 9, "got 1 and 9"), (0, 9, "got 0 and 9"), (9, 0, "got 9 and 0")]
+)
+def test_too_few_windows_are_one_clear_error(train, val, said):
+    few = replace(INPUTS, train=torch.arange(train), val=torch.arange(100, 100 + val))
+    with pytest.raises(ValueError, match=f"training needs at least 2 windows and validation at least 1, {said}"):
+        fit(build_model("student", 0), few, CrossEntropy(), SETTINGS, seed=0)
+
+
+@pytest.mark.parametrize("wanted", ["a bar", None])
+@pytest.mark.parametrize("disabled", ["", "1"])
+def test_a_bar_is_shown_if_wanted_and_not_disabled(wanted, disabled):
+    """TQDM_DISABLE is read when tqdm is imported."""
+    code = "from test_training import *; fit(build_model('student', 0), INPUTS, CrossEntropy(), TrainSettings(1, 32), "
+    code += f"seed=0, progress={wanted!r})"
+    options = {"env": os.environ | {"TQDM_DISABLE": disabled}, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, **options)
+    assert done.returncode == 0, done.stderr
+    assert ("a bar" in done.stderr) == (wanted is not None and not disabled)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("", "cuda"), ("auto", "cuda"), ("CPU", "cpu"), ("cuda:1", "cuda:1")])
+def test_the_variable_names_the_device(name, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CDGKD_DEVICE", name)
+    assert training_device() == torch.device(expected)
+
+
+@pytest.mark.parametrize("name", ["gpu", "meta", "cuda:2", "cuda:x"])
+def test_a_device_that_is_not_there_is_named(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CDGKD_DEVICE", name)
+    with pytest.raises(ValueError, match=f"CDGKD_DEVICE: .*{name}"):
+        training_device()
+
+
+def test_inputs_move_whole_and_views_are_made_once_when_asked_for():
+    made, rows = [], torch.arange(2)
+
+    def make(name):
+        made.append(name)
+        return torch.ones(4, 2)
+
+    inputs = Inputs(*(torch.ones(4, k) for k in (1, 2, 3)), torch.arange(4), rows, rows + 2, make_view=make)
+    assert inputs.to(torch.device("cpu")) is inputs
+    moved = inputs.to(torch.device("meta"))
+    assert {moved.view(name).device.type for name in ("eeg", "video", "frame_mask")} == {"meta"} and made == []
+    assert moved.view("signal").device.type == "meta" and inputs.view("signal").device.type == "cpu"
+    assert moved.view("signal") is moved.view("signal") and made == ["signal"]

@@ -15,9 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..results.calibration import calibration_error, error_if_calibrated
-from ..results.collect import high_probability
-from ..results.metrics import score, trial_codes
+from ..results.metrics import calibration_error, error_if_calibrated, high_probability, score, trial_codes
 from ..results.paper import PROTOCOL_NAMES
 
 TWIN_WARNING = (

@@ -1,12 +1,16 @@
-"""What is measured on a finished run: scores of stored predictions, and how far the prototypes stand apart."""
+"""What is measured on stored predictions, embeddings, guides and chains. NumPy only, knows nothing of models."""
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.stats import rankdata
-from sklearn.metrics import silhouette_score
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from .calibration import brier, calibration_error
+import numpy as np
+import pandas as pd
+from scipy.special import entr, softmax
+from scipy.stats import binom, rankdata
+from sklearn.metrics import silhouette_score
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -14,19 +18,31 @@ METRIC_NAMES = {
     "macro_f1": "macro-F1",
     "auc": "area under the ROC curve",
     "vote_accuracy": "accuracy of trial votes",
-    "vote_balanced_accuracy": "balanced accuracy of trial votes",
     "worst_subject": "accuracy of the worst subject",
     "ece": "calibration error, 10 bins of equal width",
-    "ece_mass": "calibration error, 10 bins of equal mass",
     "brier": "Brier score",
     "majority": "majority class",
+    "who": "knows only who it is",
     "expected_accuracy": "expected accuracy",
 }
 METRICS = tuple(METRIC_NAMES)
-LOWER_IS_BETTER = ("ece", "ece_mass", "brier")
+FLOORS = ("majority", "who")  # of the test set, not of the method
+LOWER_IS_BETTER = ("ece", "brier")
 MIN_WINDOWS = 10  # of a subject, for its accuracy to be looked at alone
+N_BINS = 10
 NAN = float("nan")
-_TIE = 1e-9  # a mean this near to 1/2 differs from it by rounding only
+
+
+def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Class probabilities softmax(logits / T), shape (n_windows, n_classes); T above 0, larger is softer."""
+    if not temperature > 0:
+        raise ValueError(f"temperature: expected a number above 0, got {temperature}")
+    return softmax(np.asarray(logits, dtype=float) / temperature, axis=1)
+
+
+def high_probability(logits: np.ndarray) -> np.ndarray:
+    """P(high) from two logits, shape (n_windows,)."""
+    return probabilities(np.clip(logits, -1e300, 1e300))[:, 1]
 
 
 def score(
@@ -42,9 +58,9 @@ def score(
     Parameters
     ----------
     y : ndarray, shape (n_windows,)
-        True labels, 0 (low) or 1 (high).
-    probability : ndarray, shape (n_windows,)
-        Predicted P(high), in [0, 1]; above 0.5 counts as high.
+        True labels from 0; with two classes 0 is low, 1 high.
+    probability : ndarray, shape (n_windows,) or (n_windows, n_classes)
+        P(high), or the probability of each class. The likeliest class is predicted, in a tie the first.
     posterior : ndarray, shape (n_windows,), optional
         The true P(high | latent), which only the synthetic twin knows.
     subject, trial : ndarray, shape (n_windows,), optional
@@ -53,172 +69,230 @@ def score(
     Returns
     -------
     dict
-        Shares in [0, 1], in the order of :data:`METRICS`:
-
-        - ``accuracy``, ``balanced_accuracy`` (mean recall of the classes), ``macro_f1``;
-        - ``auc``: chance that a high window gets a higher probability than a low one, ties count half;
-        - ``ece``, ``ece_mass``, ``brier``: see :mod:`.calibration`; lower is better;
-        - ``majority``: what always saying the test set's commoner class would score;
-        - with `subject` and `trial`: ``vote_accuracy`` and ``vote_balanced_accuracy`` over trials, whose vote is
-          high where the mean probability of the trial's windows lies above 0.5, so that a tie counts as low, as
-          it does for a window; ``worst_subject``: the lowest accuracy of a subject with at least
-          :data:`MIN_WINDOWS` windows. A minimum falls with the number of subjects and with noise: compare it on
-          equal test sets only;
-        - with `posterior`: ``expected_accuracy``, the mean of P(y = prediction | latent): the accuracy over every
-          rating these latents could have had, and so far less noisy than ``accuracy`` (twin.md, section 2).
-
-        NaN where a score is not defined: balanced accuracy, macro-F1 and AUC when `y` holds one class only, and
-        ``worst_subject`` when every subject has too few windows.
-
-    Raises
-    ------
-    ValueError
-        An array is empty, differs in length, or holds something else than labels or probabilities; a trial has
-        two labels; only one of `subject` and `trial` is given.
+        Shares in [0, 1] by :data:`METRICS`. ``auc`` counts ties half; ``majority`` always says the test set's commonest
+        class; ``vote_accuracy`` (with `trial`) is that of the mean over a trial's windows; ``worst_subject`` the lowest
+        of a subject with :data:`MIN_WINDOWS` windows, to be compared on equal test sets only; ``expected_accuracy``
+        (with `posterior`) that over every rating these latents could have had. NaN where a score is not defined:
+        balanced accuracy, macro-F1 and AUC when `y` holds one class only.
     """
     y = np.asarray(y)
     if y.ndim != 1 or len(y) == 0:
         raise ValueError(f"y: expected a non-empty one-dimensional array, got shape {y.shape}")
-    if not ((y == 0) | (y == 1)).all():
-        raise ValueError(f"y: expected labels 0 and 1, got {np.unique(y)[:5].tolist()}")
-    y = y.astype(int)
-    probability = _probabilities("probability", probability, len(y))
-    predicted = (probability > 0.5).astype(int)
-    share = float(y.mean())
+    p = _by_class(probability, len(y))
+    if not np.isin(y, np.arange(p.shape[1])).all():
+        raise ValueError(f"y: expected labels 0 to {p.shape[1] - 1}, got {np.unique(y)[:5].tolist()}")
+    y, predicted, two = y.astype(int), p.argmax(axis=1), p.shape[1] == 2
+    right, counts = predicted == y, np.bincount(y, minlength=p.shape[1])
+    classes = np.flatnonzero(counts)
+    f1 = [2 * (right & (y == k)).sum() / (counts[k] + (predicted == k).sum()) for k in classes]
+    certain = (y, p[:, 1]) if two else (right.astype(int), p.max(axis=1))
     scores = {
-        "accuracy": float((predicted == y).mean()),
-        "balanced_accuracy": _balanced_accuracy(y, predicted),
-        "macro_f1": _macro_f1(y, predicted),
-        "auc": _auc(y, probability),
-        "ece": calibration_error(y, probability),
-        "ece_mass": calibration_error(y, probability, equal_mass=True),
-        "brier": brier(y, probability),
-        "majority": max(share, 1 - share),
+        "accuracy": float(right.mean()),
+        "balanced_accuracy": float(np.mean([right[y == k].mean() for k in classes])),
+        "macro_f1": float(np.mean(f1)),
+        "auc": float(np.mean([_auc(y == k, p[:, k]) for k in (classes[-1:] if two else classes)])),
+        "ece": calibration_error(*certain),
+        "brier": float(((p - np.eye(p.shape[1])[y]) ** 2).sum(axis=1).mean() / 2),
+        "majority": float(counts.max() / len(y)),
     }
+    if len(classes) < 2:
+        scores |= dict.fromkeys(("balanced_accuracy", "macro_f1", "auc"), NAN)
     if (subject is None) != (trial is None):
         raise ValueError("subject and trial: expected both or neither; trials are numbered within subjects")
     if subject is not None:
-        scores |= _votes(y, probability, trial_codes(subject, trial))
-        scores["worst_subject"] = _worst_subject(y == predicted, np.unique(subject, return_inverse=True)[1])
+        scores["vote_accuracy"] = _vote_accuracy(y, p, trial_codes(subject, trial))
+        person = np.unique(subject, return_inverse=True)[1]
+        n = np.bincount(person)
+        shares = np.bincount(person, right)[n >= MIN_WINDOWS] / n[n >= MIN_WINDOWS]
+        scores["worst_subject"] = float(shares.min()) if len(shares) else NAN
     if posterior is not None:
-        posterior = _probabilities("posterior", posterior, len(y))
-        scores["expected_accuracy"] = float(np.where(predicted == 1, posterior, 1 - posterior).mean())
+        truth = _by_class(posterior, len(y), "posterior")
+        scores["expected_accuracy"] = float(truth[np.arange(len(y)), predicted].mean())
     return {metric: scores[metric] for metric in METRICS if metric in scores}
 
 
-def trial_codes(subject: np.ndarray, trial: np.ndarray) -> np.ndarray:
-    """Number from 0 of each window's trial over all subjects, shape (n_windows,).
-
-    Parameters
-    ----------
-    subject, trial : ndarray, shape (n_windows,)
-        The trial is numbered within its subject.
-
-    Raises
-    ------
-    ValueError
-        The lengths differ.
-    """
-    subject, trial = np.asarray(subject), np.asarray(trial)
-    if subject.ndim != 1 or subject.shape != trial.shape:
-        raise ValueError(f"subject and trial: expected one value per window, got {subject.shape} and {trial.shape}")
-    person = np.unique(subject, return_inverse=True)[1]
-    names, number = np.unique(trial, return_inverse=True)
-    return np.unique(person * len(names) + number, return_inverse=True)[1]
-
-
-def _balanced_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
-    n_high = y.sum()
-    if n_high in (0, len(y)):
-        return NAN
-    return float((predicted[y == 1].mean() + 1 - predicted[y == 0].mean()) / 2)
-
-
-def _macro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
-    if y.sum() in (0, len(y)):
-        return NAN
-    wrong = (y != predicted).sum()
-    # With both classes in y no denominator is 0: a window is right or wrong.
-    right = [((y == k) & (predicted == k)).sum() for k in (0, 1)]
-    return float(np.mean([2 * n / (2 * n + wrong) for n in right]))
-
-
-def _auc(y: np.ndarray, probability: np.ndarray) -> float:
-    """Mann-Whitney's U over the number of pairs of a high and a low window."""
-    n_high, n_low = y.sum(), len(y) - y.sum()
-    if n_high == 0 or n_low == 0:
-        return NAN
-    return float((rankdata(probability)[y == 1].sum() - n_high * (n_high + 1) / 2) / (n_high * n_low))
-
-
-def _votes(y: np.ndarray, probability: np.ndarray, code: np.ndarray) -> dict[str, float]:
-    if code.shape != y.shape:
-        raise ValueError(f"subject and trial: expected {len(y)} values, one per label, got {len(code)}")
-    n_windows = np.bincount(code)
-    label = np.bincount(code, y) / n_windows
-    mixed = int((label % 1 > 0).sum())
-    if mixed:
-        raise ValueError(
-            f"y: {mixed} trials hold windows of both labels; expected one label per trial, as its rating is one"
-        )
-    vote = (np.bincount(code, probability) / n_windows > 0.5 + _TIE).astype(int)
-    label = label.astype(int)
-    return {
-        "vote_accuracy": float((vote == label).mean()),
-        "vote_balanced_accuracy": _balanced_accuracy(label, vote),
-    }
-
-
-def _worst_subject(right: np.ndarray, person: np.ndarray) -> float:
-    n_windows = np.bincount(person)
-    enough = n_windows >= MIN_WINDOWS
-    return float((np.bincount(person, right)[enough] / n_windows[enough]).min()) if enough.any() else NAN
-
-
-def _probabilities(name: str, values: np.ndarray, n_windows: int) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    if values.shape != (n_windows,):
-        raise ValueError(f"{name}: expected shape ({n_windows},), one value per label, got {values.shape}")
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+def _by_class(probability: np.ndarray, n_windows: int, name: str = "probability") -> np.ndarray:
+    p = np.asarray(probability, dtype=float)
+    if len(p) != n_windows or p.ndim > 2:
+        raise ValueError(f"{name}: expected one value (or one per class) for each of {n_windows}, got shape {p.shape}")
+    if not ((p >= 0) & (p <= 1)).all():  # NaN is refused too
         raise ValueError(f"{name}: expected finite values in [0, 1]; pass probabilities, not logits")
-    return values
+    return np.column_stack([1 - p, p]) if p.ndim == 1 else p
+
+
+def trial_codes(subject: np.ndarray, trial: np.ndarray) -> np.ndarray:
+    """Number from 0 of each window's trial over all subjects, shape (n_windows,); trials are numbered within them."""
+    return pd.MultiIndex.from_arrays([np.asarray(subject), np.asarray(trial)]).factorize()[0]
+
+
+def _auc(positive: np.ndarray, values: np.ndarray) -> float:
+    """Mann-Whitney's U over the number of pairs of a positive and another window."""
+    n, pairs = positive.sum(), positive.sum() * (~positive).sum()
+    return float((rankdata(values)[positive].sum() - n * (n + 1) / 2) / pairs) if pairs else NAN
+
+
+def _vote_accuracy(y: np.ndarray, p: np.ndarray, code: np.ndarray) -> float:
+    if len(code) != len(y):
+        raise ValueError(f"subject and trial: expected {len(y)} values, one per label, got {len(code)}")
+    label = np.zeros(code.max() + 1, dtype=int)
+    label[code] = y
+    if (label[code] != y).any():
+        raise ValueError(
+            "y: a trial holds windows of several labels; expected one label per trial, as its rating is one"
+        )
+    sums = np.stack([np.bincount(code, column) for column in p.T], axis=1)
+    votes = (sums / np.bincount(code)[:, None]).round(9)  # a tie up to rounding is a tie
+    return float((votes.argmax(axis=1) == label).mean())
+
+
+def knows_only_who(labels: np.ndarray, subject: np.ndarray, train: np.ndarray, part: np.ndarray) -> float:
+    """Accuracy on the rows `part` of always saying a person's commonest training label: the floor on known people.
+
+    In a tie within a person the whole training part decides. NaN if somebody has no training window.
+    """
+    labels, (people, code) = np.asarray(labels), np.unique(subject, return_inverse=True)
+    counts = np.zeros((len(people), labels.max() + 1))
+    np.add.at(counts, (code[train], labels[train]), 1)
+    if not counts[code[part]].any(axis=1).all():
+        return NAN
+    said = (counts + 1e-9 * counts.sum(axis=0)).argmax(axis=1)
+    return float((said[code[part]] == labels[part]).mean())
+
+
+def reliability(y: np.ndarray, probability: np.ndarray, n_bins: int = N_BINS) -> pd.DataFrame:
+    """Predicted against observed share of high, by bins of width 1 / `n_bins` that hold their upper edge.
+
+    One row per bin that holds a window: ``n_windows``, ``predicted``, ``observed`` (mean of labels or true P(high)).
+    """
+    y, probability = np.asarray(y, dtype=float), np.asarray(probability, dtype=float)
+    rows = pd.DataFrame({"n_windows": 1, "predicted": probability, "observed": y})
+    bins = rows.groupby(np.searchsorted(np.arange(1, n_bins) / n_bins, probability, side="left"))
+    return bins.agg({"n_windows": "sum", "predicted": "mean", "observed": "mean"}).reset_index(drop=True)
+
+
+def calibration_error(y: np.ndarray, probability: np.ndarray, n_bins: int = N_BINS) -> float:
+    """Mean distance of predicted and observed share over bins (ECE); of truth: :func:`error_if_calibrated`."""
+    number = np.searchsorted(np.arange(1, n_bins) / n_bins, probability, side="left")
+    # n_b / n times |mean difference in bin b| is |sum of differences in bin b| / n.
+    return float(np.abs(np.bincount(number, np.asarray(probability) - y)).sum() / len(number)) if len(number) else NAN
+
+
+def error_if_calibrated(
+    probability: np.ndarray, trial: np.ndarray, rng: np.random.Generator, n_draws: int = 200
+) -> np.ndarray:
+    """Calibration errors that these very probabilities would show if each were true, one label drawn per trial."""
+    code = np.unique(trial, return_inverse=True)[1]
+    labels = rng.random((n_draws, code.max() + 1))[:, code] < probability
+    return np.array([calibration_error(drawn, probability) for drawn in labels])
 
 
 def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """How far apart the two classes stand in an embedding, in numbers rather than by eye.
+    """How far apart the classes stand in an embedding of shape (n_windows, n_features).
 
-    Parameters
-    ----------
-    embeddings : ndarray, shape (n_windows, n_features)
-    labels : ndarray, shape (n_windows,)
-        0 or 1.
-
-    Returns
-    -------
-    dict
-        ``gap_within``: distance between the two class means over the root mean square distance of the
-        windows to their own class mean (no unit; 0 = same place). ``silhouette``: mean silhouette, -1 .. 1.
-        Both NaN when a class has no window or no window has a neighbour of its class.
-
-    Raises
-    ------
-    ValueError
-        `embeddings` is not two-dimensional or `labels` has another length.
+    ``gap_within``: mean distance between the class means over the root mean square distance of the windows to their own
+    class mean; ``silhouette``: mean silhouette, -1 .. 1. Both NaN where a class is alone or no window has a neighbour.
     """
     embeddings, labels = np.asarray(embeddings, dtype=float), np.asarray(labels)
-    if embeddings.ndim != 2 or labels.shape != (len(embeddings),):
-        raise ValueError(
-            "embeddings and labels: expected shapes (n_windows, n_features) and (n_windows,), "
-            f"got {embeddings.shape} and {labels.shape}"
-        )
-    classes = np.unique(labels)
-    if len(classes) != 2 or len(labels) < 3:
-        return {"gap_within": float("nan"), "silhouette": float("nan")}
+    classes, own = np.unique(labels, return_inverse=True)
+    if len(classes) < 2 or len(labels) <= len(classes):
+        return {"gap_within": NAN, "silhouette": NAN}
     means = np.stack([embeddings[labels == k].mean(axis=0) for k in classes])
-    own = means[(labels == classes[1]).astype(int)]
-    within = np.sqrt(((embeddings - own) ** 2).sum(axis=1).mean())
-    gap = np.linalg.norm(means[1] - means[0])
+    within = np.sqrt(((embeddings - means[own]) ** 2).sum(axis=1).mean())
+    pairs = np.triu_indices(len(classes), 1)
+    gap = np.linalg.norm(means[pairs[0]] - means[pairs[1]], axis=1).mean()
+    silhouette = float(silhouette_score(embeddings, labels))
+    return {"gap_within": float(gap / within) if within > 0 else NAN, "silhouette": silhouette}
+
+
+QUALITIES = ("nll", "entropy", "agreement", "r_posterior", "r_noise")
+# Recipes that teach, by what they are called.
+GUIDES = {
+    "fusion_rebalanced": "teacher",
+    "ta1_drop": "first assistant",
+    "ta2_drop": "second assistant",
+    "bagged": "bagged teacher",
+    "oof": "out-of-fold teacher",
+    "oracle": "truth",
+}
+
+
+def guide_quality(folders: Mapping[str, Path], part: str = "train") -> pd.DataFrame:
+    """What guides (run folders by name) answer on a stored part such as ``train``, beside the labels and the truth.
+
+    Returns a row per guide: ``nll``, mean negative log-likelihood of the labels, and ``entropy`` of the answers, in
+    nats; ``agreement``, share of windows predicted as labelled; ``r_posterior``, correlation of P(high) with the
+    true posterior; ``r_noise``, with label - posterior, the part of a rating that is chance, which only memory can
+    know. The last two are NaN where the truth is not stored or one side is constant.
+    """
+    rows = {name: _quality(folder, part) for name, folder in folders.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(QUALITIES)).rename_axis("guide")
+
+
+def _quality(folder: Path, part: str) -> dict[str, float]:
+    with np.load(folder / "outputs.npz") as outputs:
+        if part not in outputs.files:
+            raise ValueError(f"part: run {folder.name} has no part {part!r}; it has {', '.join(outputs.files)}")
+        rows = outputs[part]
+        p, labels = probabilities(outputs["logits"][rows]), outputs["labels"][rows]
+        posterior = outputs["posterior"][rows] if len(outputs["posterior"]) else np.full(len(rows), NAN)
+    said = np.maximum(p[np.arange(len(rows)), labels], np.finfo(float).tiny)
     return {
-        "gap_within": float(gap / within) if within > 0 else float("nan"),
-        "silhouette": float(silhouette_score(embeddings, labels)),
+        "nll": float(-np.log(said).mean()),
+        "entropy": float(entropy(p).mean()),
+        "agreement": float((p.argmax(axis=1) == labels).mean()),
+        "r_posterior": _correlation(p[:, -1], posterior),
+        "r_noise": _correlation(p[:, -1], labels - posterior),
     }
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return NAN if np.isnan(b).any() or np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(a, b)[0, 1])
+
+
+LABELS = "labels"  # name of the truth beside the networks'
+
+
+@dataclass(frozen=True)
+class ChainAnswers:
+    """What the networks of a chain say about all windows, by role, largest first, the student last."""
+
+    logits: Mapping[str, np.ndarray]
+    labels: np.ndarray
+    parts: Mapping[str, np.ndarray]
+    index: pd.DataFrame
+
+    @property
+    def guides(self) -> list[str]:
+        """All networks but the student."""
+        return list(self.logits)[:-1]
+
+    def rows(self, part: str) -> np.ndarray:
+        """Window numbers of a part."""
+        return self.parts[part]
+
+    def true_class(self, name: str, part: str, temperature: float) -> np.ndarray:
+        """Soft target that a network gives to the true class, by window of a part, 0 .. 1."""
+        rows = self.rows(part)
+        return probabilities(self.logits[name][rows], temperature)[np.arange(len(rows)), self.labels[rows]]
+
+    def agreement(self, part: str) -> pd.DataFrame:
+        """Share of windows of a part for which each pair of networks, and the labels, say the same; symmetric."""
+        rows = self.rows(part)
+        answers = {name: logits[rows].argmax(axis=1) for name, logits in self.logits.items()}
+        answers[LABELS] = self.labels[rows]
+        shares = [[float(np.mean(a == b)) for b in answers.values()] for a in answers.values()]
+        return pd.DataFrame(shares, index=list(answers), columns=list(answers))
+
+
+def entropy(probability: np.ndarray) -> np.ndarray:
+    """Entropy of each row of class probabilities, in nats: 0 for a hard label, ln 2 for one half each."""
+    return entr(probability).sum(axis=1)
+
+
+def guides_speaking(kept: np.ndarray, drop_prob: float) -> pd.DataFrame:
+    """Shares of steps in which 0 .. n_guides spoke: ``observed`` in `kept` (n_steps, n_guides), and ``expected``."""
+    kept = np.asarray(kept, dtype=bool)
+    numbers = np.arange(kept.shape[1] + 1)
+    observed = np.bincount(kept.sum(axis=1), minlength=len(numbers)) / len(kept)
+    expected = binom.pmf(numbers, kept.shape[1], 1 - drop_prob)
+    return pd.DataFrame({"observed": observed, "expected": expected}, index=pd.Index(numbers, name="guides"))

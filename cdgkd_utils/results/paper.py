@@ -1,11 +1,12 @@
 """The paper's two results tables as data, and how our rows relate to them.
 
 Numbers and ablation: the authors' poster and slides (CDGKD, IJCAI 2025). The paper does not state its split
-protocol, folds, seeds or label threshold, so the same number stands beside both of our protocols.
+protocol, folds, seeds or label threshold, so the same number stands beside all of our protocols.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -22,38 +23,21 @@ PROTOCOL_NAMES = {
 TABLE_TITLES = {1: "video-only student", 2: "EEG + video"}
 
 
-class PaperNumber(NamedTuple):
-    """A printed accuracy in % and where it is printed."""
-
-    accuracy: float
-    source: str
-
-
 class Method(NamedTuple):
-    """A row of our tables.
-
-    Attributes
-    ----------
-    name : str
-        Display name.
-    control : bool
-        True for rows that the paper does not have and that test an explanation of ours.
-    paper_row : str or None
-        The printed row it corresponds to.
-    """
+    """A row: its display name, whether it is a control or addition of ours, and the printed row it stands for."""
 
     name: str
-    control: bool
-    paper_row: str | None
+    control: bool = False
+    paper_row: str | None = None
 
 
 METHODS = {
     "ce": Method("CE (no guide)", False, "Variant 3, no KD"),
-    "ce_last": Method("CE, last epoch", True, None),
-    "ce_ls": Method("CE + label smoothing", True, None),
+    "ce_last": Method("CE, last epoch", True),
+    "ce_ls": Method("CE + label smoothing", True),
     "kd": Method("KD", False, "KD"),
-    "kd_last": Method("KD, last epoch", True, None),
-    "kd_drop": Method("KD + drop", True, None),
+    "kd_last": Method("KD, last epoch", True),
+    "kd_drop": Method("KD + drop", True),
     "fitnets": Method("FitNets", False, "Fitnets"),
     "nst": Method("NST", False, "NST"),
     "takd": Method("TAKD", False, "TAKD"),
@@ -61,20 +45,20 @@ METHODS = {
     "ambokd": Method("AMBOKD", False, "AMBOKD"),
     "dense": Method("Dense, no drop", False, "Variant 4, dense without drop"),
     "cdgkd": Method("CDGKD", False, "Ours"),
-    "kd_bagged": Method("KD, bagged guide", True, None),
-    "kd_oof": Method("KD, OOF guide", True, None),
-    "kd_oracle": Method("KD, truth (ceiling)", True, None),
+    "kd_bagged": Method("KD, bagged guide", True),
+    "kd_oof": Method("KD, OOF guide", True),
+    "kd_oracle": Method("KD, truth (ceiling)", True),
     "cnn_svm": Method("CNN+SVM", False, "CNN+SVM"),
     "cnn_lstm": Method("CNN+LSTM", False, "CNN+LSTM"),
     "dgc_jca": Method("DGC+JCA", False, "DGC+JCA"),
     "eeg": Method("EEG alone", False, "EEG only"),
     "video": Method("Video alone", False, "Visual only"),
     "fusion": Method("Plain fusion", False, "Variant 1, plain fusion"),
-    "fusion_constant": Method("Constant EEG weight", True, None),
-    "ogm_ge": Method("OGM-GE", True, None),
-    "pmr_released": Method("PMR, released", True, None),
-    "pmr_paper": Method("PMR, paper", True, None),
-    "pmr_entropy": Method("PMR, paper + PER", True, None),
+    "fusion_constant": Method("Constant EEG weight", True),
+    "ogm_ge": Method("OGM-GE", True),
+    "pmr_released": Method("PMR, released", True),
+    "pmr_paper": Method("PMR, paper", True),
+    "pmr_entropy": Method("PMR, paper + PER", True),
     "fusion_rebalanced": Method("Rebalanced fusion", False, "Ours"),
 }
 
@@ -93,6 +77,8 @@ ROWS = {
         *("fusion_constant", "ogm_ge", "pmr_released", "pmr_paper", "pmr_entropy", "fusion_rebalanced"),
     ),
 }
+# What `make run` prints of each table: the poster's rows and those they are read against.
+SHORT_ROWS = {1: ("ce", *POSTER_ROWS[1]), 2: ("eeg", "video", *POSTER_ROWS[2][:-1], "fusion", "fusion_rebalanced")}
 CEILING = "kd_oracle"
 # The poster's ablation on DEAP, in its order.
 VARIANTS = {
@@ -103,8 +89,9 @@ VARIANTS = {
     "Variant 5: dense with drop (CDGKD)": (1, "cdgkd"),
 }
 
-# (table, method): DEAP arousal, DEAP valence, MAHNOB-HCI arousal, MAHNOB-HCI valence; None is a printed "-".
-_PRINTED: dict[tuple[int, str], tuple[float | None, float | None, float | None, float | None]] = {
+COLUMNS = (("deap", "arousal"), ("deap", "valence"), ("mahnob", "arousal"), ("mahnob", "valence"))
+# (table, method): accuracy in % by COLUMNS, as the poster prints it; None is a printed "-".
+POSTER: dict[tuple[int, str], tuple[float | None, ...]] = {
     (1, "kd"): (62.11, 64.34, 58.42, 61.58),
     (1, "fitnets"): (63.33, 62.33, 56.69, 62.38),
     (1, "nst"): (57.36, 64.65, 57.75, 62.38),
@@ -118,29 +105,54 @@ _PRINTED: dict[tuple[int, str], tuple[float | None, float | None, float | None, 
     (2, "dgc_jca"): (64.38, 57.75, 60.78, 63.80),
     (2, "fusion_rebalanced"): (68.68, 69.75, 65.27, 69.75),
 }
-_ANCHORS = {
+# From the slides' ablation, which has DEAP only.
+SLIDES = {
     (1, "ce"): (61.47, 63.02),
     (1, "dense"): (64.42, 64.50),
     (2, "eeg"): (60.61, 61.27),
     (2, "video"): (61.47, 63.02),
     (2, "fusion"): (60.93, 64.50),
 }
-_COLUMNS = (("deap", "arousal"), ("deap", "valence"), ("mahnob", "arousal"), ("mahnob", "valence"))
+PAPER = {
+    (*row, *column): value
+    for row, values in (POSTER | SLIDES).items()
+    for column, value in zip(COLUMNS, values, strict=False)
+    if value is not None
+}
 
 
-def _collect() -> dict[tuple[int, str, str, str], PaperNumber]:
-    numbers = {}
-    for (table, method), printed in _PRINTED.items():
-        for (dataset, target), value in zip(_COLUMNS, printed, strict=True):
-            if value is not None:
-                numbers[table, method, dataset, target] = PaperNumber(value, f"poster, table {table}")
-    for (table, method), printed in _ANCHORS.items():
-        for (dataset, target), value in zip(_COLUMNS[:2], printed, strict=True):
-            numbers[table, method, dataset, target] = PaperNumber(value, "slides, DEAP ablation")
-    return numbers
+class Claim(NamedTuple):
+    """One method should do better than others; `source` is the poster's place, or "control" for a question of ours."""
+
+    text: str
+    source: str
+    table: int
+    better: str
+    than: tuple[str, ...]
 
 
-PAPER = _collect()
+CLAIMS = (
+    Claim("Rebalancing makes the fused teacher better", "Variant 2 over 1", 2, "fusion_rebalanced", ("fusion",)),
+    Claim("The rebalanced teacher is the best", "Table 2", 2, "fusion_rebalanced", POSTER_ROWS[2][:-1]),
+    Claim("A guide helps the student at all", "Variant 5 over 3", 1, "cdgkd", ("ce",)),
+    Claim("CDGKD is the best student", "Table 1", 1, "cdgkd", POSTER_ROWS[1][:-1]),
+    Claim("Dense guidance beats the chain", "Variant 4 over TAKD", 1, "dense", ("takd",)),
+    Claim("Dropping guides at random helps", "Variant 5 over 4", 1, "cdgkd", ("dense",)),
+    Claim("The adaptive weight beats a constant one", "control", 2, "fusion_rebalanced", ("fusion_constant",)),
+    Claim("Several guides matter, not only dropping one", "control", 1, "cdgkd", ("kd_drop",)),
+)
+# Why a claim holds or does not: further comparisons (text, better, than), by the claim's source.
+_CONSTANT = ("a constant EEG weight against the adaptive one", "fusion_constant", "fusion_rebalanced")
+_MEMORY = ("a guide that saw none of the labels it explains, against the one that did", "kd_oof", "kd")
+_CEILING = ("the true posterior as guide", "kd_oracle", "ce")
+WHY = {
+    "Variant 2 over 1": (_CONSTANT, ("slowing the leading modality instead (OGM-GE)", "ogm_ge", "fusion")),
+    "Table 2": (_CONSTANT, ("video added to the EEG", "fusion", "eeg"), ("EEG added to video", "fusion", "video")),
+    "Variant 5 over 3": (_CEILING, _MEMORY, ("keeping the last epoch of an unguided student", "ce_last", "ce")),
+    "Table 1": (_CEILING, _MEMORY),
+    "Variant 4 over TAKD": (("dense guidance against one guide", "dense", "kd"), _MEMORY),
+    "Variant 5 over 4": (("dropping the only guide now and then", "kd_drop", "kd"),),
+}
 
 RED_FLAGS = (
     "Table 2, EmotionKD: all four numbers equal those that EmotionKD's authors print for EEG + GSR, another pair of "
@@ -148,7 +160,7 @@ RED_FLAGS = (
     "Dense without drop (Variant 4) equals the TAKD row exactly (64.42 / 64.50), although one is a chain and the "
     "other is dense: perhaps only one of the two was run.",
     "Ours, valence, is 69.75 on both data sets, and FitNets and NST share 62.38 on MAHNOB-HCI valence.",
-    "Margins over a majority-class predictor are small, so the majority share, balanced accuracy and macro-F1 stand "
+    "Margins over a majority-class predictor are small, so the majority share, balanced accuracy and AUC stand "
     "beside every accuracy here; the paper prints accuracy only, without spread.",
     "The paper does not state split protocol, folds, seeds, label threshold or visual backbone.",
 )
@@ -162,5 +174,19 @@ def in_order(protocols: Iterable[str]) -> list[str]:
 
 def paper_accuracy(table: int, method: str, dataset: str, target: str) -> float:
     """The paper's accuracy in %, NaN where it prints none."""
-    number = PAPER.get((table, method, dataset, target))
-    return float("nan") if number is None else number.accuracy
+    return PAPER.get((table, method, dataset, target), float("nan"))
+
+
+def place(name: str) -> tuple[int, str]:
+    """Table and row of a recipe by its name: ``kd@eeg`` stands in KD's table under its own name; 0 is no table."""
+    if name == "emotionkd_teacher":
+        return 2, "emotionkd"
+    base = re.match(r"\w*", name)[0]
+    return next((table for table in ROWS if base in ROWS[table]), 0), name
+
+
+def display_name(method: str) -> str:
+    """Name of a method in tables and figures; what the paper does not have is marked with *."""
+    base = re.match(r"\w*", method)[0]
+    known = METHODS.get(base, Method(base, True))
+    return known.name + (f" {rest}" if (rest := method[len(base) :]) else "") + (" *" if known.control or rest else "")

@@ -1,8 +1,8 @@
-"""Intervals and paired tests for repeated hold-out runs, whose training sets overlap.
+"""Intervals, paired tests and claims for repeated hold-out runs, whose training sets overlap.
 
-Runs that share training windows are correlated, so the ordinary standard error is too small and the ordinary
-t test claims too much. `mean_interval`, `paired_test` and `effect_size` replace the factor 1/n of the variance of
-the mean by 1/n + n_test/n_train. Rates of false claims: ``bench/false_positives.py``.
+Runs that share training windows are correlated, so the ordinary standard error is too small: the factor 1/n of the
+variance of the mean becomes 1/n + n_test/n_train. On the twin every repetition draws people of its own: the means of
+its repetitions are independent, and an ordinary t test over them is right.
 
 References
 ----------
@@ -15,13 +15,25 @@ G. Cumming and S. Finch, A primer on confidence intervals, Educational and Psych
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+import pandas as pd
 from scipy import optimize, special, stats
 
+from .metrics import METRIC_NAMES
+from .paper import CLAIMS, COLUMNS, DATASET_NAMES, PAPER, PROTOCOL_NAMES, WHY, Claim, display_name
+
 NAN = float("nan")
+LEVEL = 0.05
+MARGIN = 1.0  # points: what lies within them, either way, is called no difference
+MIN_REPEATS = 3  # repetitions from which on their means are taken for the independent units
+INTERVALS = {
+    "corrected": "corrected for overlapping training sets (Nadeau and Bengio)",
+    "repetitions": "over repetitions, each with people of its own",
+}
+CELL = ["world", "dataset", "target", "protocol"]
 
 
 class Interval(NamedTuple):
@@ -34,216 +46,252 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(values: np.ndarray, n_train: float, n_test: float, confidence: float = 0.95) -> Interval:
-    """Mean of repeated runs with a corrected t interval.
+def summarise(values: np.ndarray, n_train: float = 1.0, n_test: float = 0.0, repeat: np.ndarray | None = None) -> dict:
+    """Mean of repeated runs (or of paired differences between them), its interval and its test against zero.
 
     Parameters
     ----------
     values : ndarray, shape (n_runs,)
-        One score per run; NaN (no score) is left out.
+        One score or difference per run; NaN is left out.
     n_train, n_test : float
-        Windows (or subjects) in the training and test part of a run, both in the same unit.
-    confidence : float
-        Coverage, between 0 and 1.
-
-    Returns
-    -------
-    Interval
-        ``sd`` and the bounds are NaN for a single run. The bounds are NaN, and ``sd`` is 0, for equal values:
-        that two runs agree does not mean that all would, and an interval without width would say so. The
-        interval covers the choice of split (and, on the twin, of people), not a change of data set.
-
-    Raises
-    ------
-    ValueError
-        A size is not positive or `confidence` is not between 0 and 1.
-    """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence: expected a value between 0 and 1, got {confidence}")
-    values = _finite(values)
-    n, factor = len(values), _variance_factor(len(values), n_train, n_test)
-    if n == 0:
-        return Interval(NAN, NAN, 0, NAN, NAN)
-    mean = float(values.mean())
-    if n == 1:
-        return Interval(mean, NAN, 1, NAN, NAN)
-    if _all_equal(values):
-        return Interval(mean, 0.0, n, NAN, NAN)
-    sd = float(values.std(ddof=1))
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd * np.sqrt(factor)
-    return Interval(mean, sd, n, mean - half, mean + half)
-
-
-def paired_test(differences: np.ndarray, n_train: float, n_test: float) -> dict[str, float]:
-    """Test whether the mean of paired differences is zero.
-
-    Parameters
-    ----------
-    differences : ndarray, shape (n_runs,)
-        One difference per shared run; NaN is left out.
-    n_train, n_test : float
-        As in :func:`mean_interval`.
+        Trials in the training and test part of a run; `n_test` 0 makes the test the ordinary one.
+    repeat : ndarray, shape (n_runs,), optional
+        Repetition of each run, for repetitions that share no data: the test is that of their means, and
+        `n_train` and `n_test` count nothing.
 
     Returns
     -------
     dict
-        ``n``, ``mean``, ``sd``, ``low``, ``high`` (corrected 95 % interval), ``t`` and ``p`` (corrected, two-sided),
-        ``p_naive`` (ordinary paired t test, to show what it would have claimed) and ``dz`` (see
-        :func:`effect_size`). Undefined entries are NaN: all tests with fewer than two runs, and tests of
-        differences that are all equal to one value other than 0, because their variance is then unknown.
-        Differences that are all 0 give t = 0, p = 1.
+        ``mean, sd, n_runs`` over runs; ``n`` independent units, ``low, high`` (95 %), ``low90, high90``, ``t``, ``p``,
+        ``p_naive`` (t test over runs), ``dz`` = mean / sd over the units, ``scale`` = dz / t, and ``detectable``: the
+        difference that 4 of 5 such experiments would find. NaN for fewer than two units, or equal ones, whose variance
+        is not known; if all are 0, t = 0 and p = 1.
 
     Raises
     ------
     ValueError
-        A size is not positive.
+        A size is not positive, or the lengths differ.
     """
-    differences = _finite(differences)
-    interval = mean_interval(differences, n_train, n_test)
-    result = {"n": interval.n, "mean": interval.mean, "sd": interval.sd, "low": interval.low, "high": interval.high}
-    if interval.n < 2:
-        return result | {"t": NAN, "p": NAN, "p_naive": NAN, "dz": NAN}
-    if _all_equal(differences):
-        null = np.allclose(differences, 0.0, atol=1e-12)
-        p = 1.0 if null else NAN
-        return result | {"t": 0.0 if null else NAN, "p": p, "p_naive": p, "dz": 0.0 if null else NAN}
-    t = interval.mean / (interval.sd * np.sqrt(_variance_factor(interval.n, n_train, n_test)))
-    return result | {
+    if not (n_train > 0 and n_test >= 0):
+        raise ValueError(f"n_train and n_test: expected positive numbers, got {n_train} and {n_test}")
+    values = np.asarray(values, dtype=float).ravel()
+    kept = np.isfinite(values)
+    runs = units = values[kept]
+    if repeat is not None:
+        if len(np.ravel(repeat)) != len(values):
+            raise ValueError(f"repeat: expected {len(values)} values, one per run, got {len(np.ravel(repeat))}")
+        units, n_test = pd.Series(runs).groupby(np.ravel(repeat)[kept]).mean().to_numpy(), 0.0
+    n = len(units)
+    found = dict.fromkeys(("low", "high", "low90", "high90", "t", "p", "p_naive", "dz", "scale"), NAN)
+    found |= {"detectable": NAN, "mean": float(units.mean()) if n else NAN, "n": n, "n_runs": len(runs)}
+    found["sd"] = NAN if len(runs) < 2 else 0.0 if _equal(runs) else float(runs.std(ddof=1))
+    if n < 2:
+        return found
+    if _equal(units):
+        return found | ({"t": 0.0, "p": 1.0, "p_naive": 1.0, "dz": 0.0} if np.allclose(units, 0, atol=1e-12) else {})
+    sd, scale = float(units.std(ddof=1)), np.sqrt(1 / n + n_test / n_train)
+    t, naive = found["mean"] / (sd * scale), found["mean"] / (found["sd"] / np.sqrt(len(runs)))
+    quantile = {share: float(special.stdtrit(n - 1, share)) * sd * scale for share in (0.8, 0.95, 0.975)}
+    return found | {
+        "low": found["mean"] - quantile[0.975],
+        "high": found["mean"] + quantile[0.975],
+        "low90": found["mean"] - quantile[0.95],
+        "high90": found["mean"] + quantile[0.95],
         "t": float(t),
-        "p": float(2 * stats.t.sf(abs(t), interval.n - 1)),
-        "p_naive": float(stats.ttest_1samp(differences, 0.0).pvalue),
-        "dz": interval.mean / interval.sd,
+        "p": float(2 * special.stdtr(n - 1, -abs(t))),
+        "p_naive": float(2 * special.stdtr(len(runs) - 1, -abs(naive))),
+        "dz": found["mean"] / sd,
+        "scale": float(scale),
+        "detectable": quantile[0.975] + quantile[0.8],
     }
 
 
-class EffectSize(NamedTuple):
-    """Cohen's d of paired differences and its interval; without unit."""
-
-    dz: float
-    low: float
-    high: float
+def mean_interval(values: np.ndarray, n_train: float = 1.0, n_test: float = 0.0) -> Interval:
+    """Mean of repeated runs with its corrected 95 % t interval; see :func:`summarise`."""
+    found = summarise(values, n_train, n_test)
+    return Interval(found["mean"], found["sd"], found["n_runs"], found["low"], found["high"])
 
 
-def effect_size(differences: np.ndarray, n_train: float, n_test: float, confidence: float = 0.95) -> EffectSize:
-    """How large a mean difference is beside its spread from run to run: dz = mean / sd.
+def _equal(values: np.ndarray) -> bool:
+    """Equal up to rounding, which leaves a standard deviation that is tiny but not 0."""
+    return bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
 
-    The spread is that of runs, not of people: dz says how steady a difference is over splits, and no more.
 
-    Parameters
-    ----------
-    differences : ndarray, shape (n_runs,)
-        One difference per shared run; NaN is left out.
-    n_train, n_test, confidence : float
-        As in :func:`mean_interval`.
+def effect_interval(found: dict) -> tuple[float, float]:
+    """95 % interval of ``dz`` in :func:`summarise`: it excludes 0 exactly where p < .05 (Cumming and Finch).
 
-    Returns
-    -------
-    EffectSize
-        The bounds are the values of dz under which the observed corrected t, then noncentral t distributed (Cumming
-        and Finch), cuts off a tail of (1 - `confidence`) / 2; so they exclude 0 exactly where :func:`paired_test`
-        is significant. All NaN for fewer than two runs or equal differences, but dz = 0 where all are 0.
-
-    Raises
-    ------
-    ValueError
-        As in :func:`mean_interval`.
+    Its ends are the effects under which the observed t cuts off 2.5 %. Given its standard deviation, whose distribution
+    is taken at 4000 equal steps, t is normal around the noncentrality; SciPy's own noncentral t is NaN far out.
     """
-    differences = _finite(differences)
-    interval = mean_interval(differences, n_train, n_test, confidence)
-    if np.isnan(interval.low):
-        return EffectSize(0.0 if interval.mean == interval.sd == 0 else NAN, NAN, NAN)
-    dz, scale = interval.mean / interval.sd, np.sqrt(_variance_factor(interval.n, n_train, n_test))
-    t, tail = dz / scale, (1 - confidence) / 2
-    # sd over its true value at 4000 equal steps of its distribution: given sd, t is normal around the noncentrality.
-    # SciPy's own noncentral t distribution is NaN far from its centre, which the search visits.
-    sds = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, interval.n - 1) / (interval.n - 1))
+    t, df = found["t"], found["n"] - 1
+    if np.isnan(found["scale"]):
+        return NAN, NAN
+    sds = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df)
     ends = np.sort(t * sds[[0, -1]]) + np.array([-10.0, 10.0])
 
     def bound(share: float) -> float:
-        return scale * float(optimize.brentq(lambda shift: special.ndtr(t * sds - shift).mean() - share, *ends))
+        return found["scale"] * float(optimize.brentq(lambda x: special.ndtr(t * sds - x).mean() - share, *ends))
 
-    return EffectSize(float(dz), bound(1 - tail), bound(tail))
-
-
-def independent_repeats(differences: np.ndarray, repeat: np.ndarray) -> dict[str, float]:
-    """Ordinary t test of the mean difference of each repetition, for repetitions that share no data.
-
-    On the twin every repetition draws new people, so only the folds of one repetition overlap, and
-    :func:`paired_test`, which takes all runs for overlapping, claims too little. On files all repetitions split
-    the same people, and this test claims too much.
-
-    Parameters
-    ----------
-    differences : ndarray, shape (n_runs,)
-        One difference per shared run; NaN is left out.
-    repeat : ndarray, shape (n_runs,)
-        Repetition of each run.
-
-    Returns
-    -------
-    dict
-        ``n`` (repetitions), ``mean``, ``low``, ``high`` (95 %), ``t``, ``p``; undefined as in :func:`paired_test`.
-
-    Raises
-    ------
-    ValueError
-        The lengths differ.
-    """
-    differences, repeat = np.asarray(differences, dtype=float).ravel(), np.asarray(repeat).ravel()
-    if differences.shape != repeat.shape:
-        raise ValueError(f"repeat: expected {len(differences)} values, one per difference, got {len(repeat)}")
-    kept = np.isfinite(differences)
-    means = [differences[kept & (repeat == number)].mean() for number in np.unique(repeat[kept])]
-    mean = float(np.mean(means)) if means else NAN
-    test = {"n": len(means), "mean": mean, "low": NAN, "high": NAN, "t": NAN, "p": NAN}
-    if len(means) < 2 or _all_equal(means):
-        return test | ({"t": 0.0, "p": 1.0} if len(means) > 1 and np.allclose(means, 0.0, atol=1e-12) else {})
-    result = stats.ttest_1samp(means, 0.0)
-    low, high = result.confidence_interval(0.95)
-    return test | {"low": float(low), "high": float(high), "t": float(result.statistic), "p": float(result.pvalue)}
+    return bound(0.975), bound(0.025)
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's correction: p values that hold together as a family.
-
-    Parameters
-    ----------
-    p : ndarray, shape (n_tests,)
-        NaN marks a comparison that could not be tested; it stays NaN and does not count.
-
-    Returns
-    -------
-    ndarray, shape (n_tests,)
-
-    Raises
-    ------
-    ValueError
-        A value lies outside [0, 1].
-    """
+def holm(p: Iterable[float]) -> np.ndarray:
+    """Holm's correction, which makes p values hold together as a family; NaN (not tested) stays and does not count."""
     p = np.asarray(p, dtype=float)
     tested = np.flatnonzero(np.isfinite(p))
     if len(tested) and (p[tested].min() < 0 or p[tested].max() > 1):
         raise ValueError(f"p: expected values in [0, 1], got {p[tested].min()} .. {p[tested].max()}")
     adjusted = np.full(p.shape, np.nan)
     order = tested[np.argsort(p[tested], kind="stable")]
-    weights = len(order) - np.arange(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(weights * p[order]), 1.0)
+    adjusted[order] = np.minimum(np.maximum.accumulate((len(order) - np.arange(len(order))) * p[order]), 1.0)
     return adjusted
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=float).ravel()
-    return values[np.isfinite(values)]
+def telling_metric(scores: pd.DataFrame) -> str:
+    """The metric that differences are judged by: the least noisy one that these runs have (the twin's truth)."""
+    return "expected_accuracy" if (scores["metric"] == "expected_accuracy").any() else "balanced_accuracy"
 
 
-def _all_equal(values: ArrayLike) -> bool:
-    """Equal up to rounding, which leaves a standard deviation that is tiny but not 0."""
-    return bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
+def kind_of_test(scores: pd.DataFrame) -> str:
+    """What tests of these runs allow for: "repetitions" with people of their own, or "corrected" for overlap."""
+    own = len(scores) > 0 and (scores["world"] != "").all()  # only the twin has a world
+    return "repetitions" if own and scores["repeat"].nunique() >= MIN_REPEATS else "corrected"
 
 
-def _variance_factor(n: int, n_train: float, n_test: float) -> float:
-    """The factor of the sample variance in the variance of the mean (Nadeau and Bengio, eq. 9)."""
-    for name, size in (("n_train", n_train), ("n_test", n_test)):
-        if not size > 0:
-            raise ValueError(f"{name}: expected a positive number, got {size}")
-    return 1 / max(n, 1) + n_test / n_train
+def compare(
+    scores: pd.DataFrame, table: int, better: str, than: Iterable[str], metric: str, *, pooled: bool = False
+) -> pd.DataFrame:
+    """One method minus others on the runs they share, in percentage points.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        From :func:`~.tables.collect`, of one world.
+    table : {1, 2}
+    better : str
+    than : iterable of str
+        Methods without a run are left out.
+    metric : str
+    pooled : bool
+        One row per method, of the differences averaged within a run over data sets, targets and protocols;
+        else one per data set, target, protocol and method.
+
+    Returns
+    -------
+    DataFrame
+        ``world, dataset, target, protocol`` ("" where pooled), ``method``, those of :func:`summarise`, ``dz_low,
+        dz_high``, ``p_holm`` over all rows of this frame, and ``test`` as :func:`kind_of_test` says.
+    """
+    than = [method for method in dict.fromkeys(than) if method != better]
+    chosen = scores[(scores["table"] == table) & (scores["metric"] == metric)]
+    chosen = chosen[chosen["method"].isin([better, *than])]
+    kind, rows = kind_of_test(scores), []
+    wide = chosen.pivot(index=["repeat", "fold"], columns=[*CELL, "method"], values="value")
+    cells = [cell for cell in dict.fromkeys(name[:-1] for name in wide) if (*cell, better) in wide]
+    cells.sort(key=lambda cell: (*cell[:3], list(PROTOCOL_NAMES).index(cell[3])))
+    for method in than:
+        both = {cell: 100 * (wide[*cell, better] - wide[*cell, method]) for cell in cells if (*cell, method) in wide}
+        if pooled and both:
+            both = {(cells[0][0], "", "", ""): pd.DataFrame(both).dropna().mean(axis=1)}
+        for cell, difference in both.items():
+            part = chosen if pooled else chosen[(chosen[CELL] == list(cell)).all(axis=1)]
+            repeat = difference.index.get_level_values("repeat") if kind == "repetitions" else None
+            found = summarise(difference, part["n_train"].mean(), part["n_test"].mean(), repeat)
+            found["dz_low"], found["dz_high"] = effect_interval(found)
+            rows.append(dict(zip(CELL, cell, strict=True)) | {"method": method} | found)
+    frame = pd.DataFrame(rows, columns=[*CELL, "method", *summarise([]), "dz_low", "dz_high"])
+    return frame.assign(p_holm=holm(frame["p"]), test=kind)
+
+
+def judge_claims(scores: pd.DataFrame, metric: str = "") -> pd.DataFrame:
+    """What these runs say to each claim, world by world: one pooled difference and one test each.
+
+    A claim over several methods holds only against the best of them: its difference is that to the best rival, its p
+    the largest of all (each must be beaten) or, where it is behind, that of being behind, corrected for the number of
+    rivals. The p values of a world's claims are then corrected together by Holm.
+
+    Returns
+    -------
+    DataFrame
+        One row per world and claim that has runs: ``world, data, profile, claim, source, table, better``, ``rival``
+        (the best), ``beaten`` (those shown to be worse, of all tested), the columns of :func:`compare`, ``metric``,
+        ``verdict`` ("holds", "against", "no difference", within 1 point either way, or "not shown") and ``why``: a list
+        of the claim's other comparisons that were run on these data, (text, mean, low, high, n).
+    """
+    rows = []
+    for world, runs in scores.groupby("world", sort=False):
+        used, mine = metric or telling_metric(runs), []
+        for claim in CLAIMS:
+            pooled = compare(runs, claim.table, claim.better, claim.than, used, pooled=True)
+            pooled = pooled[pooled["n"] > 0]
+            if pooled.empty:
+                continue
+            best = pooled.loc[pooled["mean"].idxmin()].to_dict()
+            best["p"] = pooled["p"].max() if best["mean"] > 0 else best["p_holm"]
+            beaten = pooled[(pooled["p_holm"] < LEVEL) & (pooled["mean"] > 0)]["method"]
+            about = {"claim": claim.text, "source": claim.source, "table": claim.table, "better": claim.better}
+            about |= {"world": world, "data": runs["data"].iloc[0], "profile": runs["profile"].iloc[0], "metric": used}
+            why = [
+                (text, compare(runs, claim.table, a, (b,), used, pooled=True))
+                for text, a, b in WHY.get(claim.source, ())
+            ]
+            why = [(text, *found.loc[0, ["mean", "low", "high", "n"]]) for text, found in why if len(found)]
+            names = f" ({', '.join(map(display_name, beaten))})" if len(beaten) else ""
+            told = {"rival": best["method"], "beaten": f"{len(beaten)} of {len(pooled)}{names}", "why": why}
+            mine.append({key: value for key, value in best.items() if key not in (*CELL, "method")} | about | told)
+        for row, p in zip(mine, holm([row["p"] for row in mine]), strict=True):
+            rows.append(row | {"p_holm": p, "verdict": _verdict(row, p)})
+    first = ["world", "data", "profile", "claim", "source", "table", "better", "rival", "beaten", "verdict"]
+    frame = pd.DataFrame(rows, columns=None if rows else first)
+    return frame[[*first, *(column for column in frame if column not in first)]]
+
+
+def _verdict(row: dict, p: float) -> str:
+    if p < LEVEL:
+        return "holds" if row["mean"] > 0 else "against"
+    return "no difference" if -MARGIN < row["low90"] <= row["high90"] < MARGIN else "not shown"
+
+
+def claims_text(claims: pd.DataFrame) -> str:
+    """What the paper claims in three lines each: its numbers, what holds here, and the experiments that say why.
+
+    Takes :func:`judge_claims`; Markdown, the same in notebook 05 and in figures/RESULTS.md.
+    """
+    lines = []
+    for claim in CLAIMS:
+        here, why = [], []
+        for row in claims[claims["claim"] == claim.text].itertuples():
+            where, beats = row.world or row.data, f", beats {row.beaten}" if len(claim.than) > 1 else ""
+            points = _points(row.mean, row.low, row.high)
+            here.append(f"{where}: **{row.verdict}**, {points} over {display_name(row.rival)}, n = {row.n}{beats}")
+            found = "; ".join(f"{text} {_points(*numbers)}" for text, *numbers, _ in row.why)
+            why += [f"{where}: {found}"] if found else []
+        if here:
+            lines += [f"**{claim.text}** ({claim.source})", f"- *Paper:* {_printed(claim)}"]
+            lines.append(f"- *Here:* {'; '.join(here)}.")
+            lines += [f"- *Why:* {'. '.join(why) or 'no further experiment was run on these data'}.", ""]
+    if not lines:
+        return "No claim can be judged by these runs."
+    first = claims.iloc[0]
+    note = f"""Points of {METRIC_NAMES[first["metric"]]} over the best rival, averaged within a run over data sets,
+targets and protocols; 95 % intervals {INTERVALS[first["test"]]}, n independent units. One test a claim at 5 %, Holm's
+correction for all claims of a world. 'No difference': within {MARGIN:g} point either way (90 % interval). 'Not shown'
+is not 'refuted': such runs find {claims["detectable"].median():.1f} points in 4 of 5 cases (median of claims)."""
+    return "\n".join([*lines, note.replace("\n", " "), ""])
+
+
+def _points(mean: float, low: float, high: float) -> str:
+    return f"{round(mean, 1) + 0.0:+.1f}" + ("" if np.isnan(low) else f" [{low:+.1f}, {high:+.1f}]")
+
+
+def _printed(claim: Claim) -> str:
+    """The paper's numbers that a claim is about, column by column: the method's, and the best of the others."""
+    if claim.source == "control":
+        return "does not ask."
+    texts = []
+    for dataset, target in COLUMNS:
+        ours, *others = ((PAPER.get((claim.table, m, dataset, target)), m) for m in (claim.better, *claim.than))
+        others = [other for other in others if other[0]]
+        against = f" against {max(others)[0]:.2f} ({display_name(max(others)[1])})" if others else ""
+        texts += [f"{DATASET_NAMES[dataset]} {target} {ours[0]:.2f}{against}"] if ours[0] else []
+    return "; ".join(texts) + "."

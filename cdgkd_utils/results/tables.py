@@ -1,205 +1,307 @@
-"""From tidy runs to the long results table. `paired` compares its rows, `display` makes it readable."""
+"""From stored runs to tidy scores, from these to the long table, and to what people read."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..data.constants import TARGETS
-from .metrics import METRICS
-from .paper import DATASETS, PROTOCOL_NAMES, PROTOCOLS, ROWS, VARIANTS, paper_accuracy
-from .statistics import independent_repeats, mean_interval
+from ..config import Params
+from .metrics import FLOORS, METRIC_NAMES, METRICS, knows_only_who, probabilities, score, trial_codes
+from .paper import (
+    COLUMNS,
+    DATASET_NAMES,
+    PAPER,
+    PROTOCOL_NAMES,
+    ROWS,
+    SHORT_ROWS,
+    TABLE_TITLES,
+    VARIANTS,
+    display_name,
+    in_order,
+    paper_accuracy,
+    place,
+)
+from .statistics import CELL, INTERVALS, kind_of_test, summarise
 
-if TYPE_CHECKING:
-    from .collect import Design
-
-CELL = ["table", "dataset", "target", "protocol"]
-ONE_VALUE = [*CELL, "method", "repeat", "fold", "metric"]
-RUN_COLUMNS = [*ONE_VALUE, "value", "n_train", "n_test", "profile", "data"]
-LONG_COLUMNS = [*CELL, "method", "metric", "mean", "sd", "n_runs", "n_expected"]
-LONG_COLUMNS += ["low", "high", "paper", "profile", "data", "interval"]
-MIN_REPEATS = 3  # repetitions from which on their means are taken for the independent units
-UNDEFINED = float("nan")
+RUN = [*CELL, "table", "method", "repeat", "fold"]
+SCORES = [*RUN, "metric", "value", "n_train", "n_test", "n_expected", "profile", "data", "seed", "run"]
+LONG = [*CELL, "table", "method", "metric", "mean", "sd", "low", "high", "n_runs", "n_expected", "paper", "interval"]
+LONG += ["profile", "data"]
+MEASURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "macro_f1": "macro-F1", "auc": "AUC"}
+MEASURES |= {"vote_accuracy": "vote", "worst_subject": "worst", "ece": "ECE", "expected_accuracy": "expected"}
 
 
-def results_table(
-    runs: pd.DataFrame,
-    table: int,
-    n_expected: int,
-    profile: str,
-    data: str,
-    datasets: Sequence[str] = DATASETS,
-    protocols: Sequence[str] = PROTOCOLS,
-    own_data: bool = False,
+def collect(
+    runs: Iterable[tuple[Params, int, Path]], expected: Mapping[tuple[str, str], int] | None = None
 ) -> pd.DataFrame:
-    """Summarise the runs of one of the paper's tables, in long form, with the rows nobody ran yet.
+    """Scores of stored runs, the tidy table from which all others are made.
 
     Parameters
     ----------
-    runs : DataFrame
-        One row per run and metric with the columns ``table, dataset, target, protocol, method, repeat, fold,
-        metric, value, n_train, n_test, profile, data``; values are shares in [0, 1]. ``dataset`` says which
-        data set of the paper the run stands for, ``data`` what was really used (such as a synthetic twin).
-    table : {1, 2}
-    n_expected : int
-        Runs that make a cell complete (folds times repeats).
-    profile, data : str
-        What the numbers may be called; runs of another profile or other data are an error.
-    datasets : sequence of str
-        Data sets whose rows are wanted, run or not.
-    protocols : sequence of str
-        Protocols whose rows are wanted, run or not.
-    own_data : bool
-        Whether every repetition has data of its own, as on the twin; used from :data:`MIN_REPEATS` repetitions on.
+    runs : iterable of (parameters, repetition, run folder)
+    expected : mapping of (world, data set) to int, optional
+        Runs that make a cell complete; default: the runs that are there.
 
     Returns
     -------
     DataFrame
-        Columns :data:`LONG_COLUMNS`. ``mean, sd, low, high`` and ``paper`` in %. ``interval`` says what the 95 %
-        interval, cut to 0 .. 100, allows for: "corrected" for overlapping training sets
-        (:func:`~.statistics.mean_interval`), or over the means of "repetitions" that share no data
-        (:func:`~.statistics.independent_repeats`). ``paper`` stands on accuracy rows only.
-        Every method of the table has an accuracy row for every data set, target and protocol; one without runs has
-        ``n_runs`` 0 and NaN.
+        Columns :data:`SCORES`, one row per run, test part and metric; ``value`` is a share in [0, 1], ``dataset`` the
+        paper's data set whose design the data have, ``world`` the twin's ("" on files), ``n_train`` and ``n_test``
+        count trials. Runs that stand in no table, such as assistants, are left out.
 
     Raises
     ------
     ValueError
-        A column is missing; a name is unknown; runs are doubled, mixed, too many, or not shares.
+        A run cannot be scored, stands there twice, or runs of two profiles or data are mixed; names the run.
     """
-    runs = checked_runs(runs, table)
-    for column, wanted in (("profile", profile), ("data", data)):
-        others = sorted(set(runs[column]) - {wanted})
-        if others:
-            raise ValueError(
-                f"runs: {column} {', '.join(map(repr, others))} among the runs of {wanted!r}; filter first"
-            )
-    unwanted = sorted(set(runs["dataset"]) - set(datasets))
-    if unwanted:
-        raise ValueError(f"runs: dataset {', '.join(unwanted)} is not among {', '.join(datasets)}")
-    unwanted = sorted(set(runs["protocol"]) - set(protocols))
-    if unwanted:
-        raise ValueError(f"runs: protocol {', '.join(unwanted)} is not among {', '.join(protocols)}")
-    interval = interval_kind(runs, own_data)
-    groups = dict(list(runs.groupby([*CELL, "method", "metric"])))
+    scores = pd.DataFrame([row for run in runs for row in score_run(*run) if row["table"]], columns=SCORES)
+    if twice := list(scores[scores.duplicated([*RUN, "metric"])]["run"].unique()):
+        raise ValueError(f"runs: {twice[0]} repeats the method, data, repetition and fold of another; keep one of them")
+    if (scores.groupby(["world", "dataset"])[["profile", "data"]].nunique() > 1).any(axis=None):
+        raise ValueError("runs: of several profiles or data; collect them one by one")
+    for cell, part in scores.groupby(["world", "dataset"]):
+        found = len(part[["repeat", "fold"]].drop_duplicates())
+        scores.loc[part.index, "n_expected"] = (expected or {}).get(cell, found)
+    order = scores.assign(protocol=scores["protocol"].map(list(PROTOCOL_NAMES).index))
+    return scores.loc[order.sort_values(RUN, kind="stable").index].reset_index(drop=True)
+
+
+def score_run(params: Params, repeat: int, folder: Path) -> list[dict]:
+    """The rows of :func:`collect` of one stored run, also where its ``table`` is 0; `repeat` is its repetition."""
+    spec, result = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("spec.json", "result.json"))
+    table, row = place(spec["recipe"]["name"])
+    if not table:  # a method of one's own: as its record says
+        table, row = result.get("table", 0), result.get("row", row)
+    with np.load(folder / "outputs.npz") as stored:
+        outputs = dict(stored)
+    p, labels, posterior = probabilities(outputs["logits"]), outputs["labels"], outputs["posterior"]
+    subject, trial, train = outputs["subject"], outputs["trial"], outputs["train"]
+    code = trial_codes(subject, trial)
+    about = {"world": params.world if params.is_twin else "", "dataset": params.layout, "target": spec["target"]}
+    about |= {"table": table, "method": row, "repeat": repeat, "fold": spec["fold"], "profile": params.profile}
+    about |= {"data": result.get("data", ""), "seed": spec["seed"], "run": folder.name}
+    about |= {"n_train": len(np.unique(code[train])), "n_expected": 0}
     rows = []
-    for dataset in datasets:
-        for target in TARGETS:
-            for protocol in protocols:
-                for method in ROWS[table]:
-                    cell = (table, dataset, target, protocol, method)
-                    for metric in ("accuracy", *[m for m in METRICS if m != "accuracy" and (*cell, m) in groups]):
-                        summary = _summary(groups.get((*cell, metric)), cell, metric, n_expected, interval)
-                        rows.append((*cell, metric, *summary, profile, data, interval))
-    return pd.DataFrame(rows, columns=LONG_COLUMNS)
+    for name in [name for name in outputs if name.startswith("test_")]:  # a leaky part's name says so
+        part = outputs[name]
+        truth = posterior[part] if len(posterior) else None
+        try:
+            found = score(labels[part], p[part], truth, subject=subject[part], trial=trial[part])
+        except ValueError as error:
+            raise ValueError(f"run {folder.name}, test part {name!r}: {error}") from error
+        found["who"] = knows_only_who(labels, subject, train, part)
+        about |= {"protocol": name.removeprefix("test_"), "n_test": len(np.unique(code[part]))}
+        rows += [about | {"metric": metric, "value": value} for metric, value in found.items()]
+    return rows
 
 
-def interval_kind(runs: pd.DataFrame, own_data: bool) -> str:
-    """What intervals and tests of these runs have to allow for: "repetitions" or "corrected"."""
-    return "repetitions" if own_data and runs["repeat"].nunique() >= MIN_REPEATS else "corrected"
-
-
-def _summary(group: pd.DataFrame | None, cell: tuple, metric: str, n_expected: int, interval: str) -> tuple:
-    paper = paper_accuracy(cell[0], cell[4], *cell[1:3]) if metric == "accuracy" else UNDEFINED
-    if group is None:
-        return (UNDEFINED, UNDEFINED, 0, n_expected, UNDEFINED, UNDEFINED, paper)
-    values = 100 * group["value"]
-    found = mean_interval(values, group["n_train"].mean(), group["n_test"].mean())
-    if found.n > n_expected:
-        raise ValueError(f"runs: {found.n} runs of {cell}, {metric}, but n_expected is {n_expected}")
-    bounds = found.low, found.high
-    if interval == "repetitions":
-        over_repeats = independent_repeats(values, group["repeat"])
-        bounds = over_repeats["low"], over_repeats["high"]
-    low, high = np.clip(bounds, 0.0, 100.0)
-    return (found.mean, found.sd, found.n, n_expected, low, high, paper)
-
-
-def both_tables(designs: Sequence[Design], table: int) -> pd.DataFrame:
-    """One of the paper's tables for several data sets, in long form.
+def results_table(scores: pd.DataFrame, table: int) -> pd.DataFrame:
+    """Summarise the runs of one of the paper's tables, in long form, with the rows nobody ran.
 
     Parameters
     ----------
-    designs : sequence of Design
-        From :func:`~.collect.collect_design`, each with its own layout.
+    scores : DataFrame
+        From :func:`collect`.
     table : {1, 2}
-    """
-    parts = [
-        results_table(d.scores, table, d.n_expected, d.profile, d.data, [d.layout], d.protocols, d.own_data)
-        for d in designs
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def ablation(long_tables: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """The poster's five variants: our mean accuracy and its interval beside the printed one, in %.
-
-    Parameters
-    ----------
-    long_tables : DataFrame
-        Both tables, from :func:`results_table`.
-    dataset : str
 
     Returns
     -------
     DataFrame
-        One row per variant; columns by target: one per protocol, and ``paper``, which prints DEAP only.
+        Columns :data:`LONG`; ``mean, sd, low, high`` (95 %) and ``paper`` in %. ``interval`` says what the interval
+        allows for, as in :func:`~.statistics.kind_of_test`. For every target and protocol with runs, each method of the
+        table has an accuracy row; one without runs has ``n_runs`` 0 and NaN.
     """
-    part = long_tables[(long_tables["dataset"] == dataset) & (long_tables["metric"] == "accuracy")]
+    rows = []
+    for (world, dataset), design in scores.groupby(["world", "dataset"], sort=False):
+        kind, runs = kind_of_test(design), design[design["table"] == table]
+        groups = dict(list(runs.groupby(["target", "protocol", "method", "metric"])))
+        constant = design[["n_expected", "profile", "data"]].iloc[0].to_dict() | {"interval": kind}
+        for target, protocol in runs[["target", "protocol"]].drop_duplicates().itertuples(index=False):
+            for method in dict.fromkeys((*ROWS[table], *runs["method"])):
+                for metric in METRICS:
+                    part = groups.get((target, protocol, method, metric))
+                    if part is None and metric != "accuracy":
+                        continue
+                    cell = dict(
+                        zip([*CELL, "table", "method"], (world, dataset, target, protocol, table, method), strict=True)
+                    )
+                    paper = paper_accuracy(table, method, dataset, target) if metric == "accuracy" else math.nan
+                    rows.append(cell | constant | {"metric": metric, "paper": paper} | _summary(part, kind))
+    return pd.DataFrame(rows, columns=LONG)
+
+
+def _summary(part: pd.DataFrame | None, kind: str) -> dict:
+    if part is None:
+        return summarise([]) | {"n_runs": 0}
+    repeat = part["repeat"].to_numpy() if kind == "repetitions" else None
+    found = summarise(100 * part["value"], part["n_train"].mean(), part["n_test"].mean(), repeat)
+    return found | {end: float(np.clip(found[end], 0, 100)) for end in ("low", "high")}
+
+
+def one_table(long: pd.DataFrame, dataset: str = "", world: str = "") -> pd.DataFrame:
+    """The rows of one table, data set and world; "" takes the only or the first one."""
+    for column, wanted in (("dataset", dataset), ("world", world)):
+        chosen = long[long[column] == (wanted or long[column].iloc[0])] if len(long) else long
+        if chosen.empty:
+            raise ValueError(f"table: no rows with {column} {wanted!r}; there are {sorted(set(long[column]))}")
+        long = chosen
+    if long["table"].nunique() > 1:
+        raise ValueError("table: rows of both tables; choose one")
+    return long
+
+
+def readable(long: pd.DataFrame, dataset: str = "", metric: str = "accuracy", world: str = "") -> pd.DataFrame:
+    """A table as people read it: methods down, target and protocol across, in %.
+
+    Returns
+    -------
+    DataFrame
+        Strings. A cell reads ``63.1 ± 1.2 [60.9, 65.3] n=3/3`` (mean ± sd over runs, 95 % interval, runs done of runs
+        expected) or ``0 of 3``; beside the accuracy of each target stands the paper's. The last rows are the floors:
+        the majority class, and on known people what knowing only who it is would score. Rows marked * are not the
+        paper's.
+    """
+    part = one_table(long, dataset, world)
+    cells = {(r.method, r.target, r.protocol): r for r in part[part["metric"] == metric].itertuples()}
+    methods, n_expected = list(dict.fromkeys(part["method"])), int(part["n_expected"].iloc[0])
+    columns = {}
+    for target in dict.fromkeys(part["target"]):
+        for protocol in in_order(part["protocol"]):
+            texts = [cell_text(cells.get((method, target, protocol)), n_expected) for method in methods]
+            floors = _floors(part, target, protocol) if metric == "accuracy" else ["–"] * len(FLOORS)
+            columns[target, PROTOCOL_NAMES[protocol]] = [*texts, *floors]
+        if metric == "accuracy":
+            numbers = [paper_accuracy(int(part["table"].iloc[0]), m, part["dataset"].iloc[0], target) for m in methods]
+            columns[target, "paper"] = [*(_number(number, 2) for number in numbers), *["–"] * len(FLOORS)]
+    index = [*map(display_name, methods), *(METRIC_NAMES[floor] for floor in FLOORS)]
+    return pd.DataFrame(columns, index=pd.Index(index, name="method")).rename_axis(columns=("target", "protocol"))
+
+
+def cell_text(row, n_expected: int) -> str:
+    """One cell of :func:`readable` from a row of the long table, or from None where there is no row."""
+    if row is None or row.n_runs == 0 or math.isnan(row.mean):
+        return f"0 of {n_expected}"
+    sd = "" if math.isnan(row.sd) else f" ± {row.sd:.1f}"
+    interval = "" if math.isnan(row.low) else f" [{row.low:.1f}, {row.high:.1f}]"
+    return f"{row.mean:.1f}{sd}{interval} n={row.n_runs}/{row.n_expected}"
+
+
+def _floors(part: pd.DataFrame, target: str, protocol: str) -> list[str]:
+    here = part[(part["target"] == target) & (part["protocol"] == protocol)]
+    return [_number(here.loc[here["metric"] == floor, "mean"].mean(), 1) for floor in FLOORS]
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def caption(long: pd.DataFrame, dataset: str = "", world: str = "") -> str:
+    """What a table shows, under which profile, on which data and from how many runs."""
+    row = one_table(long, dataset, world).iloc[0]
+    return (
+        f"Table {row['table']}, {TABLE_TITLES[row['table']]}, in the paper's {DATASET_NAMES[row['dataset']]} columns; "
+        f"data: {row['data']}; profile: {row['profile']}; {row['n_expected']} runs a cell, intervals "
+        f"{INTERVALS[row['interval']]}"
+    )
+
+
+def poster_caption(long: pd.DataFrame) -> str:
+    """What :func:`poster_table` shows of a long table of one world."""
+    row, where = long.iloc[0], PROTOCOL_NAMES[in_order(long["protocol"])[0]]
+    what = f"Table {row['table']}, {TABLE_TITLES[row['table']]}: accuracy on {where} in %, mean ± sd over "
+    return what + f"n = {row['n_expected']} runs (the paper's number); {row['data']}, profile {row['profile']}"
+
+
+def poster_table(long: pd.DataFrame, rows: Sequence[str] = (), world: str = "") -> pd.DataFrame:
+    """A table in the poster's layout: method by data set and target, one ``mean ± sd (paper's number)`` a cell, in %.
+
+    The protocol is the first of those tested (by default unseen trials); `rows` are methods, by default the poster's
+    and those they are read against. The last two rows are the floors, as in :func:`readable`.
+    """
+    part = long[long["world"] == (world or long["world"].iloc[0])]
+    table, protocol = int(part["table"].iloc[0]), in_order(part["protocol"])[0]
+    part, rows = part[part["protocol"] == protocol], list(rows or SHORT_ROWS[table])
+    columns = {}
+    for dataset, target in COLUMNS:
+        here = part[(part["dataset"] == dataset) & (part["target"] == target)]
+        mean = here.set_index(["method", "metric"])
+        texts = []
+        for method in rows:
+            found = mean.loc[(method, "accuracy")] if (method, "accuracy") in mean.index else None
+            ours = "–" if found is None or not found["n_runs"] else f"{found['mean']:.1f}"
+            spread = "" if ours == "–" or math.isnan(found["sd"]) else f" ± {found['sd']:.1f}"
+            texts.append(f"{ours}{spread} ({_number(PAPER.get((table, method, dataset, target), math.nan), 2)})")
+        columns[DATASET_NAMES[dataset], target] = texts + (_floors(here, target, protocol) if len(here) else ["–", "–"])
+    index = [*map(display_name, rows), *(METRIC_NAMES[floor] for floor in FLOORS)]
+    return pd.DataFrame(columns, index=pd.Index(index, name="method"))
+
+
+def measures(long: pd.DataFrame, dataset: str, target: str, protocol: str, world: str = "") -> pd.DataFrame:
+    """Every row of a table under further scores, ``mean ± sd`` in %, for one target and protocol.
+
+    *vote*: accuracy of trial votes, *worst*: accuracy of the worst subject, *ECE*: calibration error, lower is better.
+    """
+    part = one_table(long, dataset, world)
+    part = part[(part["target"] == target) & (part["protocol"] == protocol)]
+    if part.empty:
+        raise ValueError(f"table: no rows of {dataset}, {target}, {protocol}")
+    text = [
+        _number(m, 1) + ("" if math.isnan(s) else f" ± {s:.1f}") for m, s in zip(part["mean"], part["sd"], strict=True)
+    ]
+    wide = (
+        part.assign(text=text)
+        .pivot(index="method", columns="metric", values="text")
+        .reindex(dict.fromkeys(part["method"]))
+    )
+    wide = wide.reindex(columns=[metric for metric in MEASURES if metric in wide]).fillna("–")
+    return wide.rename(index=display_name, columns=MEASURES).rename_axis(columns=None)
+
+
+def ablation(longs: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """The poster's five variants, from both long tables: our accuracy, its interval and the printed one, in %."""
     rows = {}
     for name, (table, method) in VARIANTS.items():
-        row = {}
-        for cell in part[(part["table"] == table) & (part["method"] == method)].itertuples():
-            interval = "" if np.isnan(cell.low) else f" [{cell.low:.1f}, {cell.high:.1f}]"
-            row[cell.target, PROTOCOL_NAMES[cell.protocol]] = f"{cell.mean:.1f}{interval}"
-            row[cell.target, "paper"] = f"{cell.paper:.2f}"
-        rows[name] = row
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    frame.columns = pd.MultiIndex.from_tuples(frame.columns, names=("target", "protocol"))
-    return frame
+        wide = readable(longs[longs["table"] == table], dataset)
+        rows[name] = wide.loc[display_name(method)]
+    return pd.DataFrame(rows).T
 
 
-def write_csv(table: pd.DataFrame, path: str | os.PathLike) -> Path:
-    """Write `table` to `path` so that a reader sees the old file or the whole new one, never a part."""
+def runs_behind(
+    scores: pd.DataFrame, table: int, method: str, dataset: str, target: str, protocol: str, metric: str = "accuracy"
+) -> pd.DataFrame:
+    """The runs behind one number: ``repeat, fold, seed, value`` (in %) and ``run``, the folder below ``runs``."""
+    wanted = {"table": table, "method": method, "dataset": dataset, "target": target, "protocol": protocol}
+    mine = scores[(scores[[*wanted, "metric"]] == pd.Series(wanted | {"metric": metric})).all(axis=1)]
+    return mine.assign(value=100 * mine["value"])[["repeat", "fold", "seed", "value", "run"]].reset_index(drop=True)
+
+
+def as_markdown(frame: pd.DataFrame) -> str:
+    """A frame of strings as a Markdown table, its index first."""
+    heads = [frame.index.name or "", *(", ".join(c) if isinstance(c, tuple) else str(c) for c in frame.columns)]
+    rows = [
+        heads,
+        ["---"] * len(heads),
+        *([str(name), *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)),
+    ]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def write_whole(path: str | os.PathLike, text: str) -> Path:
+    """Write `text` so that a reader sees the old file or the whole new one, never a part."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            table.to_csv(stream, index=False, float_format="%.6g", lineterminator="\n")
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)
     return path
 
 
-def checked_runs(runs: pd.DataFrame, table: int) -> pd.DataFrame:
-    """The runs of `table`, or one clear error (see :func:`results_table`)."""
-    if table not in ROWS:
-        raise ValueError(f"table: expected one of {', '.join(map(str, ROWS))}, got {table!r}")
-    missing = [column for column in RUN_COLUMNS if column not in runs]
-    if missing:
-        raise ValueError(f"runs: column {', '.join(missing)} is missing")
-    runs = runs[runs["table"] == table]
-    known_names = {"target": TARGETS, "protocol": PROTOCOL_NAMES, "method": ROWS[table], "metric": METRICS}
-    for column, known in known_names.items():
-        unknown = sorted(set(runs[column]) - set(known))
-        if unknown:
-            raise ValueError(f"runs: unknown {column} {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
-    doubled = runs[runs.duplicated(ONE_VALUE, keep=False)]
-    if len(doubled):
-        first = doubled.iloc[0]
-        raise ValueError(
-            f"runs: {len(doubled)} rows repeat the same run, first {first[ONE_VALUE].to_dict()}; keep one of each"
-        )
-    if not runs["value"].dropna().between(0, 1).all():
-        bad = runs[~runs["value"].between(0, 1) & runs["value"].notna()].iloc[0]
-        raise ValueError(f"runs: value {bad['value']} of {bad['method']}, {bad['metric']}: expected a share in [0, 1]")
-    return runs
+def write_csv(table: pd.DataFrame, path: str | os.PathLike) -> Path:
+    """Write a table as csv, whole; equal tables give equal bytes."""
+    return write_whole(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

@@ -13,9 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from ..data.constants import TARGETS
-from ..results.display import display_name
 from ..results.metrics import METRIC_NAMES
-from ..results.paper import DATASET_NAMES, POSTER_ROWS, PROTOCOL_NAMES, ROWS, TABLE_TITLES, in_order
+from ..results.paper import DATASET_NAMES, POSTER_ROWS, PROTOCOL_NAMES, ROWS, TABLE_TITLES, display_name, in_order
 from ..results.tables import results_table
 from .panel import Panel, picture
 from .style import COLOURS, chance_line, html_table
