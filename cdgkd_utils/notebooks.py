@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from traitlets.config import Config
 
 from .config import Params, home, shown
-from .viz.style import done_marker
 
 # Anything that looks like a place on somebody's machine.
 MACHINE_PATH = re.compile(
-    r"(?<![\w.])/(?:home|root|tmp|work|Users|opt|var|usr|farm|mnt)/|[A-Z]:\\{1,2}(?:Users|Windows|Program)|site-packages"
+    r"(?<![\w.])/(?:home|root|tmp|Users|opt|var|usr|mnt|private)/|[A-Z]:\\{1,2}(?:Users|Windows|Program)|site-packages"
 )
 MAX_NOTEBOOK_BYTES = 1_500_000
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a bar or a control; dead without the kernel that drew it
+# One thread, for parallelism is over folds; freed memory is kept for the next mini-batch (glibc, ignored elsewhere).
+USUAL = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
 
 
 class NotebookError(RuntimeError):
@@ -27,13 +33,7 @@ class NotebookError(RuntimeError):
 
 
 def notebook_folder(start: Path | None = None) -> Path:
-    """The collection's folder, found from the working directory.
-
-    Raises
-    ------
-    NotebookError
-        There is no folder ``notebooks`` beside a ``pyproject.toml`` here or above.
-    """
+    """The collection's folder: ``notebooks`` beside the nearest ``pyproject.toml`` here or above."""
     here = start or Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
@@ -47,24 +47,16 @@ def collection(folder: Path) -> list[Path]:
 
 
 def _chosen(only: str) -> list[Path]:
-    """The notebooks whose name begins with `only`, or one clear error."""
-    notebooks = collection(notebook_folder())
-    chosen = [n for n in notebooks if n.name.startswith(only)]
+    """The notebooks of that number (all for ""), or one clear error."""
+    notebooks, number = collection(notebook_folder()), only.zfill(2) if only else ""
+    chosen = [n for n in notebooks if n.name.startswith(number)]
     if not chosen:
-        raise NotebookError(f"no notebook begins with {only!r}; there are {', '.join(n.name[:2] for n in notebooks)}")
+        raise NotebookError(f"no notebook begins with {number!r}; there are {', '.join(n.name[:2] for n in notebooks)}")
     return chosen
 
 
 def execute(params: Params, out: Path, only: str = "") -> Iterator[Path]:
-    """Execute the notebooks in order; yield each one's path when it is done.
-
-    Parameters
-    ----------
-    params : Params
-    out : Path
-        Folder of the executed copies. A notebook that fails is kept there too.
-    only : str
-        Number of the one notebook wanted, such as ``03``; empty runs all.
+    """Execute the notebooks in order into `out`; yield each one's copy when it is done, and keep one that fails too.
 
     Raises
     ------
@@ -74,36 +66,46 @@ def execute(params: Params, out: Path, only: str = "") -> Iterator[Path]:
     chosen = _chosen(only)
     out.mkdir(parents=True, exist_ok=True)
     for notebook in chosen:
-        _papermill(notebook, out / notebook.name, params.as_dict())
+        _papermill(notebook, out / notebook.name, params.for_notebook())
         yield out / notebook.name
+
+
+class _Kernel(AsyncKernelManager):
+    """The running interpreter, whatever `python3` means on JUPYTER_PATH."""
+
+    environment: ClassVar[dict[str, str]] = {}
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python", env=self.environment)
 
 
 def _papermill(source: Path, target: Path, parameters: dict) -> None:
     """Run one notebook from its own folder, so that paths mean what they mean in JupyterLab."""
-    # Bars inside cells would end up as text in the stored notebook; papermill's own bar shows the progress.
-    os.environ["TQDM_DISABLE"] = "1"
-    os.environ["CDGKD_HOME"] = str(home())  # absolute: a kernel works in the notebook's folder
-    # Parallelism is over folds. Large arrays are kept by the process instead of being mapped anew for every
-    # mini-batch, which saves a fifth of the training time with glibc and is ignored elsewhere.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1000000000")
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1000000000")
-    marker = done_marker(source.stem)
+    marker = home() / "done" / f"{source.stem}.json"
     marker.unlink(missing_ok=True)
-    try:
-        papermill.execute_notebook(
-            str(source),
-            str(target),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(source.parent),
-            # Kernels talk over files, not over TCP ports that two runs could both grab.
-            config=Config({"KernelManager": {"transport": "ipc"}}),
-        )
-    except papermill.PapermillExecutionError as error:
-        raise NotebookError(
-            f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n(stored as {shown(target)})"
-        ) from None
+    with tempfile.TemporaryDirectory(prefix="cdgkd-") as place:  # nobody else's, and short enough for a socket's name
+        # Bars would end up as text; a relative home would be another place there; nobody's start-up files.
+        env = {"TQDM_DISABLE": "1", "CDGKD_HOME": str(home()), "IPYTHONDIR": place, "JUPYTER_RUNTIME_DIR": place}
+        env |= {name: value for name, value in USUAL.items() if name not in os.environ}
+        talk = {"connection_file": str(Path(place) / "kernel.json")}
+        if os.name == "posix":  # over files, not over TCP ports that two runs could both grab
+            talk["transport"] = "ipc"
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(target),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(source.parent),
+                kernel_manager_class=type("Kernel", (_Kernel,), {"environment": env}),
+                config=Config({"KernelManager": talk}),
+            )
+        except papermill.PapermillExecutionError as error:
+            raise NotebookError(
+                f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n(stored as {shown(target)})"
+            ) from None
     if not marker.is_file():
         # A kernel that was killed leaves a notebook whose cells all claim to be completed.
         raise NotebookError(f"{source.name} did not reach its last cell (stored as {shown(target)})")
@@ -112,12 +114,7 @@ def _papermill(source: Path, target: Path, parameters: dict) -> None:
 def store(only: str = "") -> Iterator[Path]:
     """Re-execute the committed notebooks with their default parameters and store them in place, cleaned.
 
-    A notebook is replaced only when it ran through and its outputs may be shown.
-
-    Raises
-    ------
-    NotebookError
-        A cell failed, wrote to stderr or printed a machine's path, or the notebook is too large.
+    One is replaced only when it ran through and its outputs may be shown; a NotebookError says why they may not.
     """
     for notebook in _chosen(only):
         temporary = notebook.with_name(f".{notebook.stem}.tmp.ipynb")
@@ -157,7 +154,10 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def faults(notebook: nbformat.NotebookNode) -> list[str]:
     """Why a notebook's outputs must not be committed; empty when they may."""
-    problems = []
+    problems, places = (
+        [],
+        {str(place) for place in (home(), Path.home(), Path.cwd(), sys.prefix) if len(str(place)) > 4},
+    )
     counts = [c.execution_count for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
     if counts != list(range(1, len(counts) + 1)):
         problems.append(f"cells were not executed once each in order: {counts}")
@@ -170,7 +170,7 @@ def faults(notebook: nbformat.NotebookNode) -> list[str]:
             text = str(output.get("text", "")) + str(
                 {k: v for k, v in output.get("data", {}).items() if not k.startswith("image/")}
             )
-            if MACHINE_PATH.search(text):
+            if MACHINE_PATH.search(text) or any(place in text for place in places):
                 problems.append(f"cell {number} shows a path of this machine")
     size = len(nbformat.writes(notebook))
     if size > MAX_NOTEBOOK_BYTES:
