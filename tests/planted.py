@@ -7,7 +7,7 @@ import pandas as pd
 
 from cdgkd_utils.config import PROFILES, Params, Profile
 from cdgkd_utils.data.constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, SFREQ, TARGETS, WINDOW_SAMPLES
-from cdgkd_utils.data.splits.split import trial_ids
+from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.data.types import Windows
 from cdgkd_utils.experiments.study import Study
 

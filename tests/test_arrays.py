@@ -11,7 +11,7 @@ from cdgkd_utils.data.extractors.hog768 import box_reduce, hog768
 from cdgkd_utils.data.load import prepared
 from cdgkd_utils.data.own import arrays
 from cdgkd_utils.data.own.arrays import from_arrays, from_csv
-from cdgkd_utils.data.splits.protocols import protocol_folds
+from cdgkd_utils.data.splits import make_folds
 from cdgkd_utils.data.types import DataError
 
 N = 6
@@ -256,6 +256,6 @@ def test_unreadable_files_are_named(tmp_path):
 
 def test_own_data_split_by_protocol(tmp_path):
     windows = from_arrays(**make() | {"subject": [1, 1, 2, 2, 3, 3], "trial": [1, 2] * 3})
-    assert len(protocol_folds(windows.index, windows.labels("valence"), "loso")) == 3
+    assert len(make_folds(windows.index, windows.labels("valence"), "loso")) == 3
     with pytest.raises(ValueError, match="1 stimulus"):
-        protocol_folds(windows.index, windows.labels("valence"), "stimulus")
+        make_folds(windows.index, windows.labels("valence"), "stimulus")

@@ -11,7 +11,7 @@ import torch
 from planted import PLANTED, planted_study, planted_windows
 from torch.nn import functional as F
 
-from cdgkd_utils.data.splits.split import trial_ids
+from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.experiments import learner
 from cdgkd_utils.experiments.few_labels import rated_rows
 from cdgkd_utils.experiments.naming import find_recipe

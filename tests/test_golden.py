@@ -25,8 +25,7 @@ from cdgkd_utils.config import Params
 from cdgkd_utils.data.deap.writer import write_deap
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.mahnob.writer import write_mahnob
-from cdgkd_utils.data.splits.protocols import protocol_folds
-from cdgkd_utils.data.splits.split import make_split
+from cdgkd_utils.data.splits import make_folds
 from cdgkd_utils.data.twin import TwinSettings, prepare_subject
 from cdgkd_utils.experiments.recipes import table_recipes
 from cdgkd_utils.experiments.runs import Experiment
@@ -61,10 +60,7 @@ def write_tree(design, root):
 
 def folds(index, labels, protocol, seed):
     """Rows of the parts of each fold: training, validation, then all test parts."""
-    if protocol == "trial+subject":
-        found = [make_split(index, labels, fold=fold, seed=seed) for fold in range(3)]
-    else:
-        found = protocol_folds(index, labels, protocol, n_folds=3, seed=seed, allow_leak=True)
+    found = make_folds(index, labels, protocol, n_folds=3, seed=seed, allow_leak=True)
     return [list(fold.parts().values()) for fold in found]
 
 

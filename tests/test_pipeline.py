@@ -8,9 +8,9 @@ import torch
 from planted import PLANTED, planted_study, planted_windows, relabelled
 from scipy.stats import binom
 
-from cdgkd_utils.data.splits.split import trial_ids
+from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.experiments import runs
-from cdgkd_utils.experiments.leak import labels_permuted_between_trials
+from cdgkd_utils.data.splits import labels_permuted_between_trials
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, table_recipes
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.models.registry import n_parameters
@@ -104,7 +104,7 @@ def test_a_network_without_eeg_learns_nothing_from_a_guide_that_has_it(name, wor
 
 def is_chance(experiment, record):
     """Whether the number of rightly decided test trials is in the binomial interval of guessing."""
-    tested = [rows for name, rows in runs.test_parts(experiment.split).items() if name.startswith("test")]
+    tested = [rows for name, rows in experiment.split.tests().items()]
     right, n = right_trials(experiment, record, np.concatenate(tested))
     low, high = binom.interval(LEVEL, n, 0.5)
     return low <= right <= high

@@ -1,4 +1,4 @@
-"""Splits: nothing leaks for any seed, a planted leak is caught, scaling sees training windows only."""
+"""Splits: what is held out is whole and held out once for any seed, and a planted leak is named."""
 
 from dataclasses import replace
 
@@ -6,151 +6,267 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdgkd_utils.data.normalise import Normaliser
-from cdgkd_utils.data.splits.split import PARTS, LeakError, certify, make_split, trial_ids, window_level_split
+from cdgkd_utils.data.splits import (
+    PROTOCOLS,
+    Fold,
+    LeakError,
+    SplitError,
+    check_fold,
+    deal_trials,
+    labels_permuted_between_trials,
+    leak_scores,
+    make_folds,
+    trial_ids,
+)
 from cdgkd_utils.data.types import Windows
 
 
-def make_index(n_subjects=9, n_trials=12, n_windows=3):
+def make_index(n_subjects=7, n_trials=12, n_windows=3):
+    """Everybody sees every stimulus, but in a trial of another number."""
     grid = np.stack(np.meshgrid(range(1, n_subjects + 1), range(1, n_trials + 1), range(n_windows), indexing="ij"), -1)
-    return pd.DataFrame(grid.reshape(-1, 3), columns=["subject", "trial", "window"])
+    index = pd.DataFrame(grid.reshape(-1, 3), columns=["subject", "trial", "window"])
+    index["stimulus"] = "stimulus-" + ((index["subject"] + index["trial"]) % n_trials).astype(str)
+    return index
 
 
-def trial_labels(index, seed=0):
+def trial_labels(index, seed=0, n_classes=2):
     trials = trial_ids(index)
-    return np.random.default_rng(seed).integers(0, 2, trials.max() + 1)[trials]
+    return np.random.default_rng(seed).integers(0, n_classes, trials.max() + 1)[trials]
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_no_trial_in_two_parts_for_any_seed(seed):
-    index = make_index()
-    labels = trial_labels(index, seed)
-    for fold in range(3):
-        split = make_split(index, labels, fold=fold, seed=seed)
-        keys = {
-            name: set(map(tuple, index.iloc[rows][["subject", "trial"]].to_numpy()))
-            for name, rows in split.parts().items()
-        }
-        for one in PARTS:
-            for other in PARTS:
-                assert one == other or not keys[one] & keys[other]
-        unseen = set(index["subject"].iloc[split.test_subject])
-        assert not unseen & set(index["subject"].iloc[np.concatenate([split.train, split.val, split.test_trial])])
-        assert sum(len(rows) for rows in split.parts().values()) == len(index)
-        certificate = certify(split, index, labels)
-        assert (certificate["shared_trials"] == 0).all()
-        assert certificate["windows"].sum() == len(index)
+INDEX = make_index()
+LABELS = trial_labels(INDEX)
+UNITS = {
+    "trial+subject": ["subject", "trial"],
+    "subject": ["subject"],
+    "loso": ["subject"],
+    "trial": ["subject", "trial"],
+    "stimulus": ["stimulus"],
+    "window": ["subject", "trial", "window"],
+}
+
+
+def units(rows, names, index=INDEX):
+    return set(index.iloc[rows][names].itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_units_are_whole_in_one_part_and_every_row_is_tested_once(protocol, seed):
+    labels = trial_labels(INDEX, seed)
+    folds = make_folds(INDEX, labels, protocol, n_folds=4, seed=seed, allow_leak=True)
+    assert len(folds) == {"loso": 7, "trial+subject": 3}.get(protocol, 4)
+    for number, fold in enumerate(folds):
+        assert (fold.number, fold.protocol) == (number, protocol)
+        parts = list(fold.parts().values())
+        assert all(len(part) for part in parts) and len(fold.train) > len(fold.val)
+        assert sorted(np.concatenate(parts)) == list(range(len(INDEX)))
+        for names in (UNITS[protocol], *([["subject", "trial"]] if protocol != "window" else [])):
+            held = [units(part, names) for part in parts]
+            assert sum(map(len, held)) == len(set().union(*held))
+        certificate = check_fold(fold, INDEX, labels)
+        assert list(certificate.index) == list(fold.parts()) and certificate["windows"].sum() == len(INDEX)
         assert (certificate["low"] + certificate["high"] == certificate["windows"]).all()
+        assert (certificate["shared_trials"] > 0).any() == (protocol == "window")
+    tested = np.concatenate([list(fold.tests().values())[-1] for fold in folds])
+    assert sorted(tested) == list(range(len(INDEX)))
 
 
-def test_each_subject_is_unseen_exactly_once_over_the_folds():
-    index = make_index()
-    labels = trial_labels(index)
-    unseen = [set(index["subject"].iloc[make_split(index, labels, fold=f, seed=3).test_subject]) for f in range(3)]
-    assert set.union(*unseen) == set(range(1, 10))
-    assert sum(map(len, unseen)) == 9
+def test_the_parts_have_their_names_in_order():
+    def names(protocol):
+        return list(make_folds(INDEX, LABELS, protocol, allow_leak=True)[0].parts())
+
+    assert names("trial+subject") == ["train", "val", "test_trial", "test_subject"]
+    assert names("loso") == ["train", "val", "test_loso"]
+    assert names("window") == ["train", "val", "test_window (LEAKY)"]
 
 
-def test_every_known_subject_is_in_train_and_test_trials():
-    index = make_index(9, 20)
-    split = make_split(index, trial_labels(index), fold=1, seed=0)
-    subject = index["subject"].to_numpy()
-    assert set(subject[split.train]) == set(subject[split.test_trial]) == set(subject[split.val])
+def test_who_is_held_out():
+    for fold in make_folds(INDEX, LABELS, "trial+subject"):
+        known, new = (set(INDEX["subject"].iloc[fold.rows[name]]) for name in ("test_trial", "test_subject"))
+        assert known == set(INDEX["subject"].iloc[fold.train]) == set(INDEX["subject"].iloc[fold.val])
+        assert known | new == set(range(1, 8)) and not known & new
+    left_out = [units(fold.rows["test_loso"], ["subject"]) for fold in make_folds(INDEX, LABELS, "loso")]
+    assert left_out == [{(s,)} for s in range(1, 8)]
+    for fold in make_folds(INDEX, LABELS, "stimulus"):
+        assert units(fold.train, ["subject"]) == units(fold.rows["test_stimulus"], ["subject"])
+    few = INDEX[~((INDEX["subject"] == 3) & (INDEX["trial"] > 4))].reset_index(drop=True)
+    labels = np.where(few["subject"] == 2, 1, trial_labels(few)).astype(int)  # one subject rates one way only
+    for fold in make_folds(few, labels, "trial", n_folds=4, seed=2):
+        assert all(set(few["subject"].iloc[part]) == set(range(1, 8)) for part in fold.parts().values())
 
 
-def test_same_seed_same_split_other_seed_other_split():
-    index = make_index()
-    labels = trial_labels(index)
-    one, same, other = (make_split(index, labels, fold=0, seed=s) for s in (5, 5, 6))
-    assert np.array_equal(one.train, same.train)
-    assert not np.array_equal(one.train, other.train)
+def test_same_seed_same_folds_other_seed_other_folds():
+    one, same, other = (make_folds(INDEX, LABELS, "trial", seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(a.train, b.train) for a, b in zip(one, same, strict=True))
+    assert not all(np.array_equal(a.train, b.train) for a, b in zip(one, other, strict=True))
 
 
-def test_smallest_geometry_and_one_sided_subjects_still_split():
-    index = make_index(6, 10, 2)
-    labels = trial_labels(index)
-    labels[index["subject"] == 2] = 1
-    for fold in range(3):
-        certify(make_split(index, labels, fold=fold, seed=0), index, labels)
+def test_trials_dealt_by_label_have_each_label_in_its_share():
+    index = make_index(3, 20)
+    labels = (index["trial"] <= 10).to_numpy().astype(int)
+    trials, subjects = trial_ids(index), index["subject"].to_numpy()
+    for part in range(5):
+        kept, held = deal_trials(np.arange(len(index)), trials, subjects, labels, 5, part, 3)
+        assert sorted([*kept, *held]) == list(range(len(index)))
+        for subject in (1, 2, 3):
+            mine = held[subjects[held] == subject]
+            assert labels[mine].sum() == 6 and len(mine) == 12  # 2 of 4 trials, 3 windows each
 
 
-def test_too_few_subjects_or_a_wrong_fold_is_said():
-    index = make_index(2)
-    with pytest.raises(ValueError, match="at least 3 subjects"):
-        make_split(index, trial_labels(index), fold=0, seed=0)
-    index = make_index()
-    with pytest.raises(ValueError, match="fold must be"):
-        make_split(index, trial_labels(index), fold=3, seed=0)
+@pytest.mark.parametrize(
+    ("index", "protocol", "n_folds", "said"),
+    [
+        (INDEX, "session", 3, "one of trial"),
+        (INDEX, "window", 3, "allow_leak=True"),
+        (INDEX, "subject", 8, "8 folds of 7 subjects"),
+        (INDEX, "trial", 13, "13 folds of 12 trials"),
+        (INDEX, "subject", 1, "2 folds or more"),
+        (INDEX.assign(stimulus="unknown"), "stimulus", 3, "1 stimulus"),
+        (INDEX.drop(columns="stimulus"), "stimulus", 3, "column 'stimulus'"),
+        (INDEX[INDEX["subject"] < 3], "loso", 3, "at least 3 units"),
+        (INDEX[INDEX["subject"] < 3], "trial+subject", 3, "at least 3 subjects"),
+        (INDEX[INDEX["trial"] < 2], "trial+subject", 3, "trials are too few"),
+    ],
+)
+def test_an_impossible_wish_is_said(index, protocol, n_folds, said):
+    with pytest.raises(SplitError, match=said):
+        make_folds(index, np.zeros(len(index), int), protocol, n_folds=n_folds)
+    with pytest.raises(SplitError, match="one per row"):
+        make_folds(INDEX, LABELS[:-1], "trial")
 
 
-@pytest.mark.parametrize("fault", ["trial", "window", "subject", "range"])
-def test_a_planted_leak_is_caught(fault):
-    index = make_index()
-    labels = trial_labels(index)
-    split = make_split(index, labels, fold=0, seed=0)
-    certify(split, index, labels)
-    if fault == "trial":  # one window of a training trial moves to the test part
-        leaky = replace(split, train=split.train[1:], test_trial=np.append(split.test_trial, split.train[0]))
-    elif fault == "window":
-        leaky = replace(split, val=np.append(split.val, split.train[0]))
-    elif fault == "range":
-        leaky = replace(split, val=np.append(split.val, len(index)))
-    else:  # a whole trial of an unseen subject is trained on: no trial is shared, the subject is
-        trials = trial_ids(index)
-        moved = np.isin(np.arange(len(index)), split.test_subject) & (trials == trials[split.test_subject[0]])
-        leaky = replace(
-            split,
-            train=np.append(split.train, np.flatnonzero(moved)),
-            test_subject=np.setdiff1d(split.test_subject, np.flatnonzero(moved)),
-        )
-    with pytest.raises(LeakError):
-        certify(leaky, index, labels)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_training_part_with_one_class_is_refused_with_its_fold(protocol):
+    one_class = np.ones(len(INDEX), int)
+    with pytest.raises(SplitError, match=rf"fold 0 of protocol {protocol.replace('+', '.')}: all \d+ training windows"):
+        make_folds(INDEX, one_class, protocol, allow_leak=True)
+    lonely = (INDEX["subject"] == 4).to_numpy().astype(int)  # the fold that holds out subject 4 cannot be trained
+    if protocol == "loso":
+        with pytest.raises(SplitError, match="fold 3 of protocol loso"):
+            make_folds(INDEX, lonely, protocol)
 
 
-def test_the_window_level_split_is_what_the_certificate_exists_for():
-    index = make_index()
-    labels = trial_labels(index)
-    train, test = window_level_split(len(index), seed=0)
-    assert len(np.intersect1d(train, test)) == 0
-    split = make_split(index, labels, fold=0, seed=0)
-    with pytest.raises(LeakError, match="trials of part"):
-        certify(replace(split, train=train, val=test, test_trial=test[:0], test_subject=test[:0]), index, labels)
+# ---- planted leaks -----------------------------------------------------------------------------
 
 
-def make_windows(n_subjects=4):
-    index = make_index(n_subjects, 4, 2)
-    rng = np.random.default_rng(0)
-    eeg = rng.normal(size=(len(index), 28, 512)).astype(np.float32) * index["subject"].to_numpy()[:, None, None]
-    video = rng.normal(2, 3, size=(len(index), 5, 768)).astype(np.float32)
-    mask = np.ones((len(index), 5), bool)
-    mask[::3, 4] = False
-    return Windows(eeg.astype(np.float32), video, mask, index)
+def fold_of(protocol, number=0):
+    return make_folds(INDEX, LABELS, protocol, n_folds=4, allow_leak=True)[number]
 
 
-def test_normaliser_reads_training_rows_only():
-    windows = make_windows()
-    train = np.flatnonzero((windows.index["subject"] < 3) & (windows.index["trial"] < 3))
-    before = Normaliser.fit(windows, train)
-    others = np.setdiff1d(np.arange(len(windows)), train)
-    windows.eeg[others] = np.nan
-    windows.video[others] = np.nan
-    after = Normaliser.fit(windows, train)
-    assert np.array_equal(before.video_mean, after.video_mean)
-    assert all(np.array_equal(before.eeg_scale[s], after.eeg_scale[s]) for s in (1, 2))
-    assert set(after.eeg_scale) == {1, 2}
+def moved(fold, rows, target):
+    """The fold after some rows were put into another part."""
+    parts = {name: np.setdiff1d(part, rows) for name, part in fold.parts().items()}
+    return replace(fold, rows=parts | {target: np.append(parts[target], rows)})
 
 
-def test_normalised_training_data_have_unit_scale_and_missing_frames_are_zero():
-    windows = make_windows()
-    train = np.flatnonzero(windows.index["subject"] < 4)
-    normaliser = Normaliser.fit(windows, train)
-    eeg, video = normaliser.eeg(windows), normaliser.video(windows)
-    for subject in (1, 2, 3):
-        rows = np.flatnonzero(windows.index["subject"] == subject)
-        np.testing.assert_allclose(eeg[rows].std(axis=(0, 2)), 1, atol=1e-4)
-    # subject 4 was generated with sd 4 and has no training window: it is divided by the median scale, 2
-    rows = np.flatnonzero(windows.index["subject"] == 4)
-    np.testing.assert_allclose(eeg[rows].std(), 2, atol=0.05)
-    assert (video[~windows.frame_mask] == 0).all()
-    np.testing.assert_allclose(video[train][windows.frame_mask[train]].std(axis=0), 1, atol=0.02)
-    assert np.abs(video).max() <= 5
+def trial_of(row):
+    mine = (INDEX[["subject", "trial"]] == INDEX.loc[row, ["subject", "trial"]]).all(axis=1)
+    return np.flatnonzero(mine)
+
+
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "window"])
+def test_one_window_of_a_test_trial_in_train_or_validation(protocol):
+    fold = fold_of(protocol)
+    row = list(fold.tests().values())[-1][:1]
+    for part in ("train", "val"):
+        with pytest.raises(LeakError, match=rf"1 trial\(s\) of {part} stand in test_\w+ too, such as \d+, \d+"):
+            check_fold(moved(fold, row, part), INDEX, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "test", "unit"),
+    [
+        ("subject", "test_subject", "subject"),
+        ("loso", "test_loso", "subject"),
+        ("trial+subject", "test_subject", "subject"),
+        ("stimulus", "test_stimulus", "stimulus"),
+    ],
+)
+def test_what_claims_to_be_new_may_not_be_known(protocol, test, unit):
+    """A whole trial moves into training: no trial is shared, its subject or stimulus is."""
+    fold = fold_of(protocol)
+    rows = trial_of(fold.rows[test][0])
+    for part in ("train", "val"):
+        with pytest.raises(LeakError, match=rf"1 {unit}\(s\) of {test} stand in {part} too"):
+            check_fold(moved(fold, rows, part), INDEX)
+    trial = fold_of("trial")
+    check_fold(moved(trial, trial_of(trial.rows["test_trial"][0]), "train"), INDEX)  # there it is nobody's claim
+
+
+def test_a_window_twice_or_outside():
+    fold = fold_of("trial")
+    for row, said in ((fold.train[0], "1 windows stand in two parts"), (len(INDEX), "outside"), (-1, "outside")):
+        with pytest.raises(LeakError, match=said):
+            check_fold(replace(fold, rows=fold.parts() | {"val": np.append(fold.val, row)}), INDEX)
+
+
+def test_the_window_protocol_under_an_honest_name_is_caught():
+    rows = fold_of("window").parts()
+    with pytest.raises(LeakError, match=r"trial\(s\) of train stand in val too"):
+        check_fold(Fold("trial", 0, rows), INDEX)
+
+
+def test_a_guide_that_saw_the_test_units():
+    fold, other = fold_of("trial"), fold_of("trial", 1)
+    check_fold(fold, INDEX, guides={"teacher": np.union1d(fold.train, fold.val)})
+    with pytest.raises(LeakError, match="test_trial stand in what guide ta1 learned from"):
+        check_fold(fold, INDEX, guides={"teacher": fold.train, "ta1": other.train})
+    # One trained elsewhere, on a trial that this index does not even hold, knows the test person.
+    new = fold_of("subject")
+    elsewhere = pd.DataFrame({"subject": [int(INDEX.loc[new.rows["test_subject"][0], "subject"])], "trial": [99]})
+    with pytest.raises(LeakError, match=r"1 subject\(s\) of test_subject stand in what guide old learned from"):
+        check_fold(new, INDEX, guides={"old": elsewhere})
+    check_fold(fold, INDEX, guides={"old": elsewhere})
+
+
+def test_whatever_is_fitted_outside_train_is_named():
+    fold = fold_of("trial")
+    check_fold(fold, INDEX, fitted_on={"scales": fold.train})
+    with pytest.raises(LeakError, match="the threshold: fitted on 1 windows outside"):
+        check_fold(fold, INDEX, fitted_on={"scales": fold.train, "the threshold": [*fold.train, fold.val[0]]})
+
+
+def test_labels_of_another_index_and_more_classes_than_two():
+    fold, labels = fold_of("trial"), LABELS.copy()
+    labels[4] = 1 - labels[4]
+    with pytest.raises(LeakError, match="vary within 1 trials"):
+        check_fold(fold, INDEX, labels)
+    ten = trial_labels(INDEX, n_classes=10)
+    table = check_fold(fold, INDEX, ten)
+    assert table.loc["train", "class 7"] == (ten[fold.train] == 7).sum()
+
+
+# ---- the leak, measured ------------------------------------------------------------------------
+
+
+def faces(within):
+    """Faces with a fingerprint per trial and `within` sd of noise per window; labels are pure chance."""
+    rng, index = np.random.default_rng(0), make_index(9, 20, 4)
+    fingerprint = rng.normal(size=(180, 1, 768))[trial_ids(index)]
+    video = fingerprint + within * rng.normal(size=(len(index), 5, 768))
+    eeg, mask = np.zeros((len(index), 28, 512), np.float32), np.ones((len(index), 5), bool)
+    return Windows(eeg, video.astype(np.float32), mask, index), trial_labels(index)
+
+
+def test_with_trial_fingerprints_a_window_split_scores_everything_and_honest_splits_chance():
+    windows, labels = faces(0.1)
+    table, folds = leak_scores(windows, {"true": labels}, seed=0)
+    accuracy = table.groupby("protocol")["accuracy"].mean()
+    assert accuracy["window"] > 0.95 and 0.3 < accuracy["trial"] < 0.7 and 0.3 < accuracy["subject"] < 0.7
+    same = table.groupby("protocol")["same_trial"].mean()
+    assert (
+        same["window"] > 0.9 and same["trial"] == same["subject"] == 0 and list(folds) == ["window", "trial", "subject"]
+    )
+    windows.video[:] = np.random.default_rng(1).normal(size=windows.video.shape)  # no fingerprint, nothing to find
+    table, _ = leak_scores(windows, {"true": labels}, seed=0)
+    assert abs(table.groupby("protocol")["accuracy"].mean()["window"] - 0.5) < 0.08
+
+
+def test_permuted_labels_keep_counts_and_trials_and_lose_their_place():
+    windows, labels = faces(0.1)
+    new = labels_permuted_between_trials(windows, labels, np.random.default_rng(0))
+    frame = windows.index.assign(old=labels, new=new)
+    assert (frame.groupby(["subject", "trial"])["new"].nunique() == 1).all()
+    sums = frame.groupby("subject")[["old", "new"]].sum()
+    assert (sums["old"] == sums["new"]).all() and (labels != new).mean() > 0.3

@@ -12,7 +12,7 @@ from planted import PLANTED, planted_study, planted_windows
 
 from cdgkd_utils.config import PROFILES, PROTOCOLS, ParameterError, Params
 from cdgkd_utils.data.load import twin_settings
-from cdgkd_utils.data.splits.split import LeakError, trial_ids
+from cdgkd_utils.data.splits import LeakError, trial_ids
 from cdgkd_utils.data.twin import prepare_subject
 from cdgkd_utils.experiments import losses, runs, study
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, table_recipes

@@ -24,8 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..config import home
-from ..data.splits.protocols import Fold
-from ..data.splits.split import LeakError, Split
+from ..data.splits import Fold, LeakError
 from ..methods.loss import UNRATED, CrossEntropy
 from ..models.registry import build_model, n_parameters
 from ..training import Inputs, TrainSettings, fit, predict, training_device
@@ -145,7 +144,7 @@ class Experiment:
         return self.study.fold_data(self.target, self.fold)
 
     @property
-    def split(self) -> Split | Fold:
+    def split(self) -> Fold:
         return self.fold_data.split
 
     @property
@@ -339,7 +338,7 @@ class Experiment:
         """What results need besides logits, so that they never touch the data."""
         data, posterior = self.fold_data, self.study.windows.posterior(self.target)
         return {
-            **test_parts(self.split),
+            **self.split.parts(),
             "labels": data.labels,
             "subject": data.index["subject"].to_numpy(),
             "trial": data.index["trial"].to_numpy(),
@@ -379,12 +378,7 @@ def run_folder(name: str, key: str) -> Path:
     return home() / "runs" / f"{name}-{key[:20]}"
 
 
-def test_parts(split: Split | Fold) -> dict[str, np.ndarray]:
-    """Parts of a split as stored with a run: ``train``, ``val`` and ``test_<protocol's label>``."""
-    return {f"test_{split.label}" if name == "test" else name: rows for name, rows in split.parts().items()}
-
-
-def check_guide(name: str, record: RunRecord, split: Split | Fold) -> None:
+def check_guide(name: str, record: RunRecord, split: Fold) -> None:
     """Stop if a guide was fitted or selected on a window on which its student is tested.
 
     Raises
@@ -394,8 +388,8 @@ def check_guide(name: str, record: RunRecord, split: Split | Fold) -> None:
     """
     with np.load(record.folder / "outputs.npz") as stored:
         seen = np.union1d(stored["train"], stored["val"])
-    for part, rows in test_parts(split).items():
-        if part.startswith("test") and len(np.intersect1d(seen, rows)):
+    for part, rows in split.tests().items():
+        if len(np.intersect1d(seen, rows)):
             raise LeakError(f"guide {name} saw windows of part {part!r}, on which its student would be tested")
 
 

@@ -16,9 +16,7 @@ from ..data.eeg_features import VIEWS as FEATURES
 from ..data.eeg_features import rescaled
 from ..data.load import load_windows, twin_settings, windows_key
 from ..data.normalise import Normaliser
-from ..data.splits.audit import audit, forbid_leaks
-from ..data.splits.protocols import Fold, protocol_folds
-from ..data.splits.split import Split, certify, deal_trials, make_split, trial_ids
+from ..data.splits import Fold, check_fold, deal_trials, make_folds, trial_ids
 from ..data.twin import plan_subject
 from ..data.types import Windows
 from ..models.frontend import band_covariances
@@ -48,7 +46,7 @@ class FoldData:
     target: str
     windows: Windows
     labels: np.ndarray
-    split: Split | Fold
+    split: Fold
     inputs: Inputs
 
     @property
@@ -112,7 +110,7 @@ class Study:
         """Binary labels, shape (n_windows,)."""
         return self.windows.labels(target)
 
-    def split(self, target: str, fold: int) -> Split | Fold:
+    def split(self, target: str, fold: int) -> Fold:
         """The fold's split under the protocol of the parameters, checked.
 
         Raises
@@ -121,16 +119,11 @@ class Study:
             The split leaks; the protocol ``window`` may, it says so itself.
         """
         index, labels, params = self.windows.index, self.labels(target), self.params
-        if params.protocol == "trial+subject":
-            split = make_split(index, labels, fold=fold, seed=self.seed)
-            certify(split, index, labels)
-            return split
         n_folds, allow_leak = params.scale.dealt_folds, params.allow_leak
-        folds = protocol_folds(index, labels, params.protocol, n_folds=n_folds, seed=self.seed, allow_leak=allow_leak)
+        folds = make_folds(index, labels, params.protocol, n_folds=n_folds, seed=self.seed, allow_leak=allow_leak)
         if not 0 <= fold < len(folds):
             raise ValueError(f"fold must be 0..{len(folds) - 1} under protocol {params.protocol}, got {fold}")
-        if not folds[fold].leaky:
-            forbid_leaks(audit(index, folds[fold], labels))
+        check_fold(folds[fold], index, labels)
         return folds[fold]
 
     def n_folds(self) -> int:
@@ -144,7 +137,7 @@ class Study:
             return sum(bool((plan.has_eeg & plan.has_video).any()) for plan in plans)
         return int(self.windows.index["subject"].nunique())
 
-    def inputs(self, split: Split | Fold, target: str) -> Inputs:
+    def inputs(self, split: Fold, target: str) -> Inputs:
         """Normalised tensors for one fold; the scales come from its training windows alone.
 
         Made when a model first asks for them: ``signal``, shape (n_windows, 28, 512), the EEG over its subject's

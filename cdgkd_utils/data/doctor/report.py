@@ -15,7 +15,7 @@ import pandas as pd
 from ...config import DATASETS, shown
 from ..constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, TARGETS, WINDOW_SAMPLES, WINDOW_SECONDS
 from ..files.video import COMPLETE
-from ..splits.split import N_SUBJECT_FOLDS, make_split
+from ..splits import make_folds
 
 NAMES = {"deap": "DEAP", "mahnob": "MAHNOB-HCI", "unknown": "neither DEAP nor MAHNOB-HCI"}
 _SHOWN_ROWS = 12  # of the left-out trials, in the text
@@ -146,8 +146,7 @@ def split_obstacle(trials: pd.DataFrame) -> str:
             if labels.min() == labels.max():
                 return f"all {target} ratings are on one side of 5, so nothing can be learned"
             try:
-                for fold in range(N_SUBJECT_FOLDS):
-                    make_split(index, labels, fold=fold, seed=0)
+                make_folds(index, labels, "trial+subject")
             except ValueError as error:
                 return str(error)
     return ""

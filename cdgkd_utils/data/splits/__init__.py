@@ -1,1 +1,0 @@
-"""Splits, protocols by name and the leakage audit."""
