@@ -18,14 +18,9 @@ from cdgkd_utils.experiments import losses, runs, study
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, table_recipes
 from cdgkd_utils.experiments.runs import Experiment, check_guide, store_run
 from cdgkd_utils.experiments.study import Study
-<<<<<<< HEAD
 from cdgkd_utils.results.collect import collect_design
 from cdgkd_utils.results.display import as_text, readable
 from cdgkd_utils.results.tables import both_tables, write_csv
-=======
-from cdgkd_utils.experiments.tuning import tuning_table
-from cdgkd_utils.results.tables import collect, poster_caption, readable, results_table, write_csv
->>>>>>> c1e7f2e (Results in four modules: one path from stored runs to tidy scores, the long table and what is read; one pooled test a claim against its best rival, with the experiments that say why; floor of knowing only who it is; one command line; RESULTS.md instead of the README)
 from cdgkd_utils.training import loop
 
 BRIEF = replace(PLANTED, name="brief", teacher_epochs=1, student_epochs=1)
