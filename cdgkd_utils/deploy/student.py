@@ -85,6 +85,9 @@ def deploy(experiment: Experiment, record: RunRecord) -> Student:
     if not {"video"} <= set(network.inputs) <= {"video", "frame_mask"}:
         needs = ", ".join(network.inputs)
         raise DeployError(f"run {record.name}: its network takes {needs}; choose a run that takes video only")
+    recipe = record.spec["recipe"]
+    if "model" in recipe.get("source", ()):
+        raise DeployError(f"run {record.name}: its network is one of your own, which no other place can build")
     windows, params, parts = experiment.study.windows, experiment.study.params, experiment.split.parts()
     normaliser = Normaliser.fit(windows, parts["train"])
     labels = experiment.study.labels(experiment.target)[parts["val"]]
@@ -92,7 +95,7 @@ def deploy(experiment: Experiment, record: RunRecord) -> Student:
     mean, scale = (torch.from_numpy(v).float() for v in (normaliser.video_mean, normaliser.video_scale))
     about = {
         "format": FORMAT,
-        "model": record.spec["recipe"]["deployed"] or record.spec["recipe"]["model"],
+        "model": recipe.get("deployed") or recipe["model"],
         "family": record.spec["family"],
         "target": experiment.target,
         "extractor": params.extractor,
