@@ -27,7 +27,7 @@ from cdgkd_utils.config import PROFILES
 from cdgkd_utils.experiments.losses import build_loss
 from cdgkd_utils.experiments.recipes import RECIPES
 from cdgkd_utils.experiments.runs import FAMILY_TRAINING
-from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.models import build_model
 from cdgkd_utils.training import Inputs, TrainSettings, fit, predict
 from cdgkd_utils.training.device import training_device
 from cdgkd_utils.training.precision import forward, training_precision

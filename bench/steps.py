@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cdgkd_utils.methods.distillation import DenseGuidance
 from cdgkd_utils.methods.loss import CrossEntropy, LossValue
 from cdgkd_utils.models.output import ModelOutput
-from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.models import build_model
 from cdgkd_utils.training import Inputs
 from cdgkd_utils.training.inputs import predict
 

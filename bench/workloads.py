@@ -28,7 +28,7 @@ from cdgkd_utils.experiments.plan import plan_config
 from cdgkd_utils.methods.distillation import DenseGuidance
 from cdgkd_utils.methods.loss import CrossEntropy
 from cdgkd_utils.models.output import ModelOutput
-from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.models import build_model
 from cdgkd_utils.training import TrainSettings, fit
 
 N_STORED = 13_200  # windows whose guides' answers are held: 22 people, 40 trials, 15 windows, DEAP's size

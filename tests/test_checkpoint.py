@@ -9,7 +9,7 @@ from smoke_runs import fresh, same_log
 
 from cdgkd_utils.experiments.losses import LOSSES, Given, Guide, build_loss
 from cdgkd_utils.experiments.recipes import RECIPES
-from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.models import build_model
 from cdgkd_utils.training import Inputs, TrainSettings, fit, loop, predict
 
 N, N_TRAIN, N_EPOCHS = 72, 48, 3
@@ -53,7 +53,6 @@ def cases():
         if recipe.kind == "network" and not kinds <= met:
             found[recipe.name] = recipe
             met |= kinds
-    found |= {f"rebalanced {source}": RECIPES["fusion_rebalanced"].but(source=source) for source in ("ema", "batch")}
     found["emotionkd adam"] = replace(RECIPES["emotionkd"], training={"optimizer": "adam"})
     found["ambokd adam"] = replace(RECIPES["ambokd"], training={"optimizer": "adam"})
     found["fusion adamw"] = replace(RECIPES["fusion_rebalanced"], training={"optimizer": "adamw"})

@@ -30,7 +30,7 @@ from cdgkd_utils.deploy.student import (
     random_windows,
     write_onnx,
 )
-from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.models import build_model
 
 needs_onnx = pytest.mark.skipif(bool(onnx_missing()), reason=onnx_missing() or "installed")
 

@@ -15,7 +15,7 @@ from cdgkd_utils.experiments.learner import fresh_learner
 from cdgkd_utils.experiments.losses import Guide
 from cdgkd_utils.methods.loss import CrossEntropy
 from cdgkd_utils.models.output import ModelOutput
-from cdgkd_utils.models.registry import FAMILIES, build_model
+from cdgkd_utils.models import FAMILIES, build_model
 from cdgkd_utils.training import fit, predict
 from cdgkd_utils.training.checkpoint import CPU, CheckpointFile, Training
 from cdgkd_utils.training.device import VARIABLE, training_device
@@ -90,7 +90,7 @@ def test_the_spy_trips_where_a_gpu_would(operation, trips):
     assert bool(spy.faults) == trips
 
 
-RECIPES = ["ce", "fusion_rebalanced", "pmr_released", "pmr_entropy", "ogm_ge", "cdgkd", "released_cdgkd", "fitnets"]
+RECIPES = ["ce", "fusion_rebalanced", "pmr_paper", "ogm_ge", "cdgkd", "released_cdgkd", "fitnets"]
 RECIPES += ["nst", "ambokd", "emotionkd", "face_cnn", "eeg_lstm", "dgc_jca", "emotionkd_teacher"]
 
 

@@ -188,7 +188,7 @@ def learners_logits():
 
 
 def loss_of(labels, few=True, kd_weight=0.7, logits=None):
-    loss = DenseGuidance({"eeg": GUIDE}, kd_weight=kd_weight, temperature=2.0, few_labels=few)
+    loss = DenseGuidance({"eeg": GUIDE}, kd_weight=kd_weight, temperature=2.0)
     return loss(ModelOutput(logits, {}), labels, ROWS)
 
 
@@ -246,7 +246,7 @@ def test_a_batch_that_nobody_rated_teaches_by_its_guides():
 
 
 def test_a_batch_without_rating_and_without_guide_gives_zero():
-    loss = DenseGuidance({"eeg": GUIDE}, drop_prob=0.999, generator=torch.Generator().manual_seed(0), few_labels=True)
+    loss = DenseGuidance({"eeg": GUIDE}, drop_prob=0.999, generator=torch.Generator().manual_seed(0))
     logits = learners_logits()
     value = loss(ModelOutput(logits, {}), torch.full((N,), UNRATED), ROWS)
     assert value.parts["kept_eeg"] == 0 and value.total.item() == 0

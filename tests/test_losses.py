@@ -14,14 +14,12 @@ from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.methods.ambokd import AMBOKDLoss
 from cdgkd_utils.methods.distillation import DenseGuidance
 from cdgkd_utils.methods.emotionkd import EmotionKDLoss
-from cdgkd_utils.methods.fitnets import FitNetsLoss
+from cdgkd_utils.methods.hints import FitNetsLoss, NSTLoss
 from cdgkd_utils.methods.loss import CrossEntropy
-from cdgkd_utils.methods.nst import NSTLoss
 from cdgkd_utils.methods.ogm_ge import GradientModulation
-from cdgkd_utils.methods.pmr import PMR
-from cdgkd_utils.methods.rebalancing import RebalancedCrossEntropy
+from cdgkd_utils.methods.rebalancing import PMR, RebalancedCrossEntropy
 from cdgkd_utils.methods.released import ReleasedDenseGuidance
-from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.models import build_model
 from cdgkd_utils.training import TrainSettings, predict
 
 NETWORKS = [recipe for recipe in RECIPES.values() if recipe.kind == "network"]
@@ -32,7 +30,7 @@ CLASSES = {
     **{f"teacher_part{part}{by}": RebalancedCrossEntropy for part in range(5) for by in ("", "_subject")},
     **{f"eeg_part{part}": CrossEntropy for part in range(5)},
     "ogm_ge": GradientModulation,
-    **dict.fromkeys(("pmr_released", "pmr_paper", "pmr_entropy"), PMR),
+    "pmr_paper": PMR,
     **dict.fromkeys(("ta1", "ta2_takd", "ta2_dense", "ta1_drop", "ta2_drop"), DenseGuidance),
     **dict.fromkeys(("kd", "kd_last", "kd_drop", "kd_gentle", "takd", "dense", "cdgkd"), DenseGuidance),
     **dict.fromkeys(("kd_bagged", "kd_oof", "kd_oracle"), DenseGuidance),
@@ -117,7 +115,7 @@ def test_guidance_has_its_weight_temperature_and_drop_and_hears_each_guide(name,
 
 @pytest.mark.parametrize(("family", "strength"), [("compact", 10.0), ("reference", 1.0)])
 def test_the_strength_of_prototype_losses_is_the_familys(family, strength, inputs, guide):
-    names = ("fusion", "fusion_constant", "fusion_rebalanced", "pmr_released", "pmr_paper", "pmr_entropy")
+    names = ("fusion", "fusion_constant", "fusion_rebalanced", "pmr_paper")
     for name in (*names, "teacher_part2"):
         assert built(RECIPES[name], family, inputs, guide)[0].strength == strength
         assert built(RECIPES[name].but(strength=3.0), family, inputs, guide)[0].strength == 3.0  # as tuning says it
@@ -133,16 +131,6 @@ def test_the_modes_of_rebalancing(inputs, guide):
     }
     for name, mode in modes.items():
         assert built(RECIPES[name], "compact", inputs, guide)[0].mode == mode
-
-
-def test_the_forms_of_pmr(inputs, guide):
-    def switches(name):
-        loss, _ = built(RECIPES[name], "compact", inputs, guide)
-        return loss.rule, loss.prototype_share, loss.entropy_weight, loss.prototypes["eeg"].momentum
-
-    assert switches("pmr_released") == ("hard", 0.1, 0.0, 0.0)
-    assert switches("pmr_paper") == ("clip", 1.0, 0.0, 0.5)
-    assert switches("pmr_entropy") == ("clip", 1.0, 0.1, 0.5)
 
 
 # ---- what a student's embedding is compared with -----------------------------------------------

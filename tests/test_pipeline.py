@@ -13,7 +13,7 @@ from cdgkd_utils.experiments import runs
 from cdgkd_utils.data.splits import labels_permuted_between_trials
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, table_recipes
 from cdgkd_utils.experiments.runs import Experiment
-from cdgkd_utils.models.registry import n_parameters
+from cdgkd_utils.models import n_parameters
 from cdgkd_utils.training import predict
 
 ROWS = (*table_recipes(2), *table_recipes(1))

@@ -11,7 +11,7 @@ from cdgkd_utils.experiments.recipes import RECIPES
 from cdgkd_utils.experiments.records import run_key
 from cdgkd_utils.methods.loss import CrossEntropy
 from cdgkd_utils.models.output import ModelOutput
-from cdgkd_utils.models.registry import FAMILIES, build_model
+from cdgkd_utils.models import FAMILIES, build_model
 from cdgkd_utils.training import TrainSettings, fit, predict
 from cdgkd_utils.training.precision import PRECISIONS, VARIABLE, forward, training_precision
 from cdgkd_utils.training.settings import BATCH_VARIABLE, training_batch_size

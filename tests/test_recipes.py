@@ -12,7 +12,7 @@ from cdgkd_utils.experiments.recipes import (
     table_recipes,
     tuning_table,
 )
-from cdgkd_utils.models.registry import build_model, n_parameters
+from cdgkd_utils.models import build_model, n_parameters
 
 
 def taught(name):

@@ -16,7 +16,7 @@ from cdgkd_utils.experiments.losses import Given, Guide, build_loss
 from cdgkd_utils.experiments.recipes import RECIPES
 from cdgkd_utils.methods.distillation import DenseGuidance
 from cdgkd_utils.methods.loss import CrossEntropy
-from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.models import build_model
 from cdgkd_utils.training import Inputs, TrainSettings, evaluate, fit, predict, training_device
 
 

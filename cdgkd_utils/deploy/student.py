@@ -23,7 +23,7 @@ from ..data.normalise import VIDEO_CLIP, Normaliser
 from ..experiments.derived import calibrated_temperature
 from ..experiments.runs import Experiment, RunRecord, run_key
 from ..experiments.study import Study
-from ..models.registry import build_model
+from ..models import build_model
 from .card import card_scores, model_card
 from .clip import DeployError
 

@@ -11,10 +11,8 @@ from scipy.optimize import minimize_scalar
 from torch.nn import functional as F
 
 from ..data.twin import eeg_posterior
-from ..methods.guide_report import guide_report
-from ..methods.late_fusion import late_fusion
-from ..methods.svm import fit_svm
-from ..methods.video_prediction import mean_face
+from ..methods.classical import fit_svm, late_fusion
+from ..methods.guide_report import guide_report, mean_face
 from .losses import Guide
 from .recipes import Recipe, find_recipe
 from .study import FoldData, part_rows

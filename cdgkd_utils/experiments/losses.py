@@ -13,12 +13,10 @@ from torch import Tensor, nn
 from ..methods.ambokd import AMBOKDLoss
 from ..methods.distillation import DenseGuidance
 from ..methods.emotionkd import EmotionKDLoss
-from ..methods.fitnets import FitNetsLoss
+from ..methods.hints import FitNetsLoss, NSTLoss
 from ..methods.loss import CrossEntropy, LossValue
-from ..methods.nst import NSTLoss
 from ..methods.ogm_ge import GradientModulation
-from ..methods.pmr import PMR
-from ..methods.rebalancing import RebalancedCrossEntropy
+from ..methods.rebalancing import PMR, RebalancedCrossEntropy
 from ..methods.released import ReleasedDenseGuidance
 from ..models.output import ModelOutput
 from ..training import Inputs, predict
@@ -138,19 +136,12 @@ def build_loss(given: Given) -> CrossEntropy:
     return loss
 
 
-def _pmr(given: Given, *, form: str, **options) -> PMR:
-    options = {"strength": STRENGTH[given.family]} | options
-    return PMR.released(given.generator, **options) if form == "released" else PMR.paper(**options)
-
-
 LOSSES: dict[str, Callable[..., CrossEntropy]] = {
     "ce": lambda given, **options: CrossEntropy(**options),
     "rebalanced": lambda given, **options: RebalancedCrossEntropy(**{"strength": STRENGTH[given.family]} | options),
-    "pmr": _pmr,
+    "pmr": lambda given, **options: PMR(**{"strength": STRENGTH[given.family]} | options),
     "ogm_ge": lambda given, **options: GradientModulation(generator=given.generator, **options),
-    "dense": lambda given, **options: DenseGuidance(
-        given.guide_logits, generator=given.generator, few_labels=given.recipe.rated > 0, **options
-    ),
+    "dense": lambda given, **options: DenseGuidance(given.guide_logits, generator=given.generator, **options),
     "fitnets": lambda given, **options: FitNetsLoss(
         given.guide.outputs.features["classifier_input"], **given.learner, **options
     ),

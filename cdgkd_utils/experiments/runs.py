@@ -26,7 +26,7 @@ from torch import nn
 from ..config import home
 from ..data.splits import Fold, LeakError
 from ..methods.loss import UNRATED, CrossEntropy
-from ..models.registry import build_model, n_parameters
+from ..models import build_model, n_parameters
 from ..training import Inputs, TrainSettings, fit, predict, training_device
 from .derived import derive
 from .losses import Given, Guide, build_loss

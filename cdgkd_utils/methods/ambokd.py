@@ -1,4 +1,8 @@
-"""Three peers that teach each other while they learn (AMBOKD; method.md, section 5.6)."""
+"""Three peers that teach each other while they learn (AMBOKD).
+
+Their released code departs from their equations in two places that are not repeated here: it compares the video peer's
+learning rate with the fusion twice, and divides the KL by the number of classes.
+"""
 
 from __future__ import annotations
 
@@ -19,54 +23,34 @@ def _clip(value: float, low: float, high: float) -> float:
 
 
 def peer_weights(ce: dict[str, float]) -> dict[tuple[str, str], float]:
-    """How much each peer listens to each other one: more, the further it is behind.
+    """How much each peer listens to each other one, the more the further it is behind, by (learner, guide).
 
-    Parameters
-    ----------
-    ce : dict of str to float
-        Cross-entropy of each peer on the mini-batch.
-
-    Returns
-    -------
-    dict of (learner, guide) to float
-        clip(ce[learner] / ce[guide], 0.1, 10).
+    clip(ce[learner] / ce[guide], 0.1, 10) from each peer's cross-entropy on the mini-batch.
     """
     return {(m, j): _clip(ce[m] / max(ce[j], _TINY), 0.1, 10.0) for m in ce for j in ce if j != m}
 
 
-def learning_rate_factors(
-    first: dict[str, float], ce: dict[str, float], exponent: float, *, lr_visual_bug: bool = False
-) -> dict[str, float]:
+def learning_rate_factors(first: dict[str, float], ce: dict[str, float], exponent: float) -> dict[str, float]:
     """Factors on the learning rates that hold back the peer that is ahead.
+
+    clip(((r_j + r_k) / (2 r_m))^exponent, 0.1, 10) with the progress r_m = clip((first_m − ce_m) / first_m, 0.1, 1).
 
     Parameters
     ----------
-    first : dict of str to float
-        Mean cross-entropy of each of :data:`PEERS` in epoch 0.
-    ce : dict of str to float
-        On the mini-batch.
+    first, ce : dict of str to float
+        Cross-entropy of each of :data:`PEERS`: mean of epoch 0, and on the mini-batch.
     exponent : float
         Alpha.
-    lr_visual_bug : bool
-        Compare the video peer with the fusion twice instead of with EEG and fusion, as released.
-
-    Returns
-    -------
-    dict of str to float
-        clip(((r_j + r_k) / (2 r_m))^exponent, 0.1, 10) with the progress
-        r_m = clip((first_m − ce_m) / first_m, 0.1, 1).
     """
     progress = {m: _clip((first[m] - ce[m]) / max(first[m], _TINY), 0.1, 1.0) for m in PEERS}
-    others = {m: [j for j in PEERS if j != m] for m in PEERS}
-    if lr_visual_bug:
-        others["video"] = ["fusion", "fusion"]
-    return {m: _clip((sum(progress[j] for j in others[m]) / (2 * progress[m])) ** exponent, 0.1, 10.0) for m in PEERS}
+    others = {m: sum(progress[j] for j in PEERS if j != m) for m in PEERS}
+    return {m: _clip((others[m] / (2 * progress[m])) ** exponent, 0.1, 10.0) for m in PEERS}
 
 
 class AMBOKDLoss(CrossEntropy):
     """Σ over peers of CE + T² · Σ over the others of weight · KL(other ‖ peer).
 
-    Made for :class:`~cdgkd_utils.models.peers.Peers`. The guide of a KL gets no gradient from it, and the weights
+    Made for :class:`~cdgkd_utils.models.baselines.Peers`. The guide of a KL gets no gradient from it, and the weights
     get none at all, so one backward pass of the sum gives each parameter what the authors' three passes add up:
     a peer's own loss and, in the two encoders, the fusion's. One optimiser with a parameter group per peer stands
     for their three. From epoch 1 the groups' learning rates are balanced anew for each mini-batch.
@@ -75,22 +59,11 @@ class AMBOKDLoss(CrossEntropy):
     ----------
     temperature, exponent : float
         T, and alpha of the learning rates' balancing.
-    lr_visual_bug, kl_mean : bool
-        The released code's two departures from its own equations: the video peer's learning rate compared with
-        the fusion twice, and a KL divided by the number of classes as well.
     """
 
-    def __init__(
-        self,
-        *,
-        temperature: float = 4.0,
-        exponent: float = 3.0,
-        lr_visual_bug: bool = False,
-        kl_mean: bool = False,
-    ):
+    def __init__(self, *, temperature: float = 4.0, exponent: float = 3.0):
         super().__init__()
         self.temperature, self.exponent = temperature, exponent
-        self.lr_visual_bug, self.kl_mean = lr_visual_bug, kl_mean
         self._restart()
 
     def _restart(self) -> None:
@@ -131,8 +104,7 @@ class AMBOKDLoss(CrossEntropy):
                 self._sums[peer] += len(labels) * value
         kd = dict.fromkeys(PEERS, 0.0)
         for (learner, guide), weight in peer_weights(self._ce).items():
-            term = weight * kd_divergence(logits[learner], logits[guide], self.temperature)
-            kd[learner] = kd[learner] + (term / logits[learner].shape[1] if self.kl_mean else term)
+            kd[learner] = kd[learner] + weight * kd_divergence(logits[learner], logits[guide], self.temperature)
         parts = {f"loss_ce_{peer}": value for peer, value in self._ce.items()}
         parts |= {f"loss_kd_{peer}": value.item() for peer, value in kd.items()}
         return LossValue(sum(ce.values()) + sum(kd.values()), parts)
@@ -143,7 +115,7 @@ class AMBOKDLoss(CrossEntropy):
         if self._epoch == 0:
             return
         first = {peer: total / self._n_windows for peer, total in self._sums.items()}
-        self._factors = learning_rate_factors(first, self._ce, self.exponent, lr_visual_bug=self.lr_visual_bug)
+        self._factors = learning_rate_factors(first, self._ce, self.exponent)
         for group, base, peer in zip(optimizer.param_groups, self._base_lr, PEERS, strict=True):
             group["lr"] = base * self._factors[peer]
 

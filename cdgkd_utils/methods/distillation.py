@@ -1,4 +1,4 @@
-"""Dense, stochastic guidance (CDGKD; poster, part 2; method.md, sections 4.1 and 4.4).
+"""Dense, stochastic guidance (CDGKD's poster, part 2).
 
 Hinton's KD is one guide without dropping, TAKD one guide per stage of the chain, CDGKD all previous networks
 with dropping: one class, different lists of guides.
@@ -20,7 +20,7 @@ def kd_divergence(logits: Tensor, guide_logits: Tensor, temperature: float) -> T
     """T² · KL(guide ‖ learner) of the softened class probabilities, mean over windows.
 
     The gradient of softened targets scales with 1/T²; the factor keeps its weight against the cross-entropy
-    when T is changed (Hinton et al., 2015). The guide gets no gradient.
+    when T is changed (Hinton et al., 2015). The guide gets no gradient, and may exclude a class by a logit of −inf.
 
     Parameters
     ----------
@@ -31,31 +31,22 @@ def kd_divergence(logits: Tensor, guide_logits: Tensor, temperature: float) -> T
     -------
     Tensor, scalar
     """
-    soft_targets = F.log_softmax(guide_logits.detach() / temperature, dim=1)
+    # p · ln p goes to 0 with p, but 0 · (−inf) is no number: a floor far below the least probability a float can hold.
+    soft_targets = F.log_softmax(guide_logits.detach() / temperature, dim=1).clamp(min=-1e4)
     learner = F.log_softmax(logits / temperature, dim=1)
     return temperature**2 * F.kl_div(learner, soft_targets, reduction="batchmean", log_target=True)
 
 
-def draw_kept(n_guides: int, drop_prob: float, generator: torch.Generator, at_least_one: bool = False) -> Tensor:
-    """Which guides speak in this mini-batch: one Bernoulli(1 − drop_prob) each.
+def draw_kept(n_guides: int, drop_prob: float, generator: torch.Generator) -> Tensor:
+    """Which guides speak in this mini-batch, shape (n_guides,), bool: one Bernoulli(1 − drop_prob) each."""
+    return torch.rand(n_guides, generator=generator) >= drop_prob
 
-    Parameters
-    ----------
-    n_guides : int
-    drop_prob : float
-    generator : torch.Generator
-        Owned by the caller, used for nothing else.
-    at_least_one : bool
-        Draw again while all guides are dropped.
 
-    Returns
-    -------
-    Tensor, shape (n_guides,), bool
-    """
-    while True:
-        kept = torch.rand(n_guides, generator=generator) >= drop_prob
-        if kept.any() or not at_least_one or n_guides == 0:
-            return kept
+def draw_all_but(n_guides: int, n_dropped: int, generator: torch.Generator) -> Tensor:
+    """All guides but exactly `n_dropped`, DGKD's rule; one always speaks."""
+    kept = torch.ones(n_guides, dtype=torch.bool)
+    kept[torch.randperm(n_guides, generator=generator)[: min(n_dropped, n_guides - 1)]] = False
+    return kept
 
 
 def stacked(masks: list[Tensor]) -> Tensor:
@@ -66,6 +57,10 @@ def stacked(masks: list[Tensor]) -> Tensor:
 class DenseGuidance(CrossEntropy):
     """(1 − kd_weight) · CE + kd_weight · T² · Σ_j kept_j · KL(guide_j ‖ learner).
 
+    The KL is a mean over windows. TAKD's and DGKD's released code divides it by the number of classes too
+    (``nn.KLDivLoss()``), so that their lambda of 0.9 weighs CE to T² KL as 0.1 to 0.45; here it is 0.1 to 0.9.
+    An unrated window, or a mini-batch of nothing else, is heard of from the guides alone.
+
     Parameters
     ----------
     guide_logits : dict of str to Tensor, shape (n_all_windows, n_classes)
@@ -74,14 +69,14 @@ class DenseGuidance(CrossEntropy):
         Lambda of DGKD.
     temperature : float
     drop_prob : float
-        0 keeps all guides.
+        Of each guide, drawn anew for each mini-batch (CDGKD): three guides are all silent in one of eight at 0.5.
+    drop_exactly : int
+        Drop so many guides in each mini-batch instead, never the last one: the rule of DGKD's released code.
     generator : torch.Generator, optional
-        Needed when `drop_prob` > 0.
+        Needed when guides are dropped.
     reduction : {"sum", "mean"}
-        ``sum`` over the surviving guides is the papers' form; ``mean`` divides by their number.
-    at_least_one : bool
-    few_labels : bool
-        Some windows of a mini-batch, or all, may be unrated: they are heard of from the guides alone.
+        ``sum`` over the guides that speak is the papers' form; ``mean`` divides by their number, which keeps the
+        step as long as with one guide.
 
     Attributes
     ----------
@@ -96,25 +91,25 @@ class DenseGuidance(CrossEntropy):
         kd_weight: float = 0.9,
         temperature: float = 2.0,
         drop_prob: float = 0.0,
+        drop_exactly: int = 0,
         generator: torch.Generator | None = None,
         reduction: str = "sum",
-        at_least_one: bool = False,
-        few_labels: bool = False,
     ):
         super().__init__()
         if not guide_logits:
             raise ValueError("guide_logits is empty; a learner without guides is trained with CrossEntropy")
-        if not 0 <= drop_prob < 1:
-            raise ValueError(f"drop_prob must be in [0, 1), got {drop_prob}")
-        if drop_prob > 0 and generator is None:
-            raise ValueError("drop_prob > 0 needs a generator of its own")
+        if not 0 <= drop_prob < 1 or drop_exactly < 0 or (drop_prob > 0 and drop_exactly > 0):
+            raise ValueError(
+                f"drop_prob in [0, 1) or drop_exactly of 0 or more, not both, got {drop_prob} and {drop_exactly}"
+            )
+        if (drop_prob > 0 or drop_exactly > 0) and generator is None:
+            raise ValueError("dropping guides needs a generator of its own")
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be sum or mean, got {reduction!r}")
         self.names: Sequence[str] = tuple(guide_logits)
         self.guide_logits = [g.detach() for g in guide_logits.values()]
-        self.kd_weight, self.temperature, self.drop_prob = kd_weight, temperature, drop_prob
-        self.generator, self.reduction, self.at_least_one = generator, reduction, at_least_one
-        self.few_labels = few_labels
+        self.kd_weight, self.temperature, self.reduction = kd_weight, temperature, reduction
+        self.drop_prob, self.drop_exactly, self.generator = drop_prob, drop_exactly, generator
         self.kept_history: list[Tensor] = []
 
     def state_dict(self) -> dict:
@@ -126,15 +121,21 @@ class DenseGuidance(CrossEntropy):
             self.generator.set_state(state["generator"])
         self.kept_history = list(state["kept_history"])
 
-    def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
-        kept = torch.ones(len(self.names), dtype=torch.bool)
+    def _draw(self) -> Tensor:
+        n_guides = len(self.names)
+        if self.drop_exactly:
+            return draw_all_but(n_guides, self.drop_exactly, self.generator)
         if self.drop_prob > 0:
-            kept = draw_kept(len(self.names), self.drop_prob, self.generator, self.at_least_one)
+            return draw_kept(n_guides, self.drop_prob, self.generator)
+        return torch.ones(n_guides, dtype=torch.bool)
+
+    def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
+        kept = self._draw()
         self.kept_history.append(kept)
-        if self.few_labels and not (labels != UNRATED).any():
-            total = 0.0 * output.logits.sum()  # the mean over no window is no number
-        else:
+        if (labels != UNRATED).any():
             total = (1 - self.kd_weight) * F.cross_entropy(output.logits, labels, ignore_index=UNRATED)
+        else:
+            total = 0.0 * output.logits.sum()  # the mean over no window is no number
         parts = {"loss_ce": total.item()}
         share = self.kd_weight / (max(int(kept.sum()), 1) if self.reduction == "mean" else 1)
         for name, guide, keep in zip(self.names, self.guide_logits, kept.tolist(), strict=True):

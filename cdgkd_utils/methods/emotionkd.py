@@ -1,4 +1,4 @@
-"""EmotionKD with adaptive feedback (Liu et al., 2023; method.md, section 5.5).
+"""EmotionKD with adaptive feedback (Liu et al., 2023).
 
 The student learns from a teacher that learns from the student: after each of the student's steps the teacher asks
 how its own outputs should have been for one such step to make the student better on *other* training windows, and
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..models.output import ModelOutput
-from .fitnets import seeded_linear
+from .hints import seeded_linear
 from .loss import Batches, CrossEntropy, LossValue
 
 
@@ -41,8 +41,6 @@ class EmotionKDLoss(CrossEntropy):
         Which of the student's features is compared with the teacher's ``classifier_input``.
     weights : tuple of float
         e1, e2, e3. There is no temperature.
-    feedback : {"meta", "none"}
-        ``none`` freezes the teacher; its outputs on the training rows are then computed once.
     teacher_lr_ratio : float
         Learning rate of the teacher over the student's. The authors' is 50 (5e-5 over 1e-6).
 
@@ -62,19 +60,15 @@ class EmotionKDLoss(CrossEntropy):
         generator: torch.Generator,
         feature: str = "classifier_input",
         weights: tuple[float, float, float] = (1.0, 0.1, 1.0),
-        feedback: str = "meta",
         teacher_lr_ratio: float = 0.1,
     ):
         super().__init__()
-        if feedback not in ("meta", "none"):
-            raise ValueError(f"feedback must be meta or none, got {feedback!r}")
-        self.teacher = copy.deepcopy(teacher).eval().requires_grad_(feedback == "meta")
+        self.teacher = copy.deepcopy(teacher).eval().requires_grad_(True)
         self.inputs, self.feature, self.weights = inputs, feature, weights
-        self.feedback, self.teacher_lr_ratio, self.generator = feedback, teacher_lr_ratio, generator
+        self.teacher_lr_ratio, self.generator = teacher_lr_ratio, generator
         with torch.no_grad():
             n_fused = self._forward_teacher(inputs.train[:2])[1].shape[1]
         self.regressor = seeded_linear(n_in, n_fused, generator)
-        self._cached = self._outputs_on_training_rows() if feedback == "none" else None
         self._teacher_optimizer: torch.optim.Optimizer | None = None
         self._stored_optimizer: dict | None = None  # of a checkpoint, until the student's optimiser is known
         self._student_lr = 0.0
@@ -84,17 +78,6 @@ class EmotionKDLoss(CrossEntropy):
         output = self.teacher(*self.inputs.of(self.teacher, rows))
         return output.logits, output.features["classifier_input"]
 
-    @torch.no_grad()
-    def _outputs_on_training_rows(self) -> tuple[Tensor, Tensor]:
-        """Logits and fused features of all windows; rows outside the training part are NaN and never asked for."""
-        chunks = self.inputs.train.split(getattr(self.teacher, "chunk", 4096))
-        outputs = zip(*(self._forward_teacher(rows) for rows in chunks), strict=True)
-        everything = []
-        for parts in outputs:
-            value = parts[0].new_full((len(self.inputs.labels), parts[0].shape[1]), torch.nan)
-            everything.append(value.index_copy(0, self.inputs.train, torch.cat(parts)))
-        return everything[0], everything[1]
-
     def param_groups(self, model: nn.Module) -> list[dict]:
         return [*super().param_groups(model), {"params": list(self.regressor.parameters())}]
 
@@ -103,39 +86,26 @@ class EmotionKDLoss(CrossEntropy):
         return {
             "regressor": self.regressor.state_dict(),
             "generator": self.generator.get_state(),
-            "teacher": self.teacher.state_dict() if self.feedback == "meta" else None,
+            "teacher": self.teacher.state_dict(),
             "teacher_optimizer": optimizer or self._stored_optimizer,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.regressor.load_state_dict(state["regressor"])
         self.generator.set_state(state["generator"])
-        if state["teacher"] is not None:
-            self.teacher.load_state_dict(state["teacher"])
+        self.teacher.load_state_dict(state["teacher"])
         self._stored_optimizer = state["teacher_optimizer"]
 
     def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
-        if self._cached is not None:
-            guide = tuple(value[rows] for value in self._cached)
-        else:
-            guide = self._forward_teacher(rows)
-            # The teacher does not move before `after_step`, which takes the graph of this forward pass up again.
-            self._batch = rows, labels, guide
+        guide = self._forward_teacher(rows)
+        # The teacher does not move before `after_step`, which takes the graph of this forward pass up again.
+        self._batch = rows, labels, guide
         terms = self.terms(output, labels, tuple(value.detach() for value in guide))
         parts = {name: term.item() for name, term in terms.items()}
         return LossValue(sum(terms.values()), parts)
 
     def terms(self, output: ModelOutput, labels: Tensor, guide: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """The three weighted terms; they pass gradients to `guide` if it has a graph.
-
-        Parameters
-        ----------
-        output : ModelOutput
-            The student's.
-        labels : Tensor, shape (n_windows,)
-        guide : tuple of Tensor, shapes (n_windows, 2) and (n_windows, n_fused)
-            The teacher's logits and fused feature.
-        """
+        """The three weighted terms; they pass gradients to `guide`, logits and fused feature, if it has a graph."""
         logits, fused = guide
         e1, e2, e3 = self.weights
         kl = F.kl_div(F.log_softmax(output.logits, 1), F.log_softmax(logits, 1), reduction="batchmean", log_target=True)
@@ -147,7 +117,7 @@ class EmotionKDLoss(CrossEntropy):
 
     def before_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._student_lr = optimizer.param_groups[0]["lr"]
-        if self.feedback == "meta" and self._teacher_optimizer is None:
+        if self._teacher_optimizer is None:
             kind = type(optimizer)
             options = {k: v for k, v in optimizer.defaults.items() if k in inspect.signature(kind).parameters}
             options["lr"] = self.teacher_lr_ratio * self._student_lr
@@ -161,8 +131,6 @@ class EmotionKDLoss(CrossEntropy):
 
         (x′, y′) is a batch of training windows drawn independently of the student's.
         """
-        if self.feedback == "none":
-            return {}
         rows, labels, guide = self._batch
         draw = torch.randperm(len(inputs.train), generator=self.generator)[: len(rows)]
         own = F.cross_entropy(guide[0], labels)
@@ -179,20 +147,8 @@ class EmotionKDLoss(CrossEntropy):
     ) -> Tensor:
         """CE on `other` of a student that has taken one gradient step on `rows`, as a function of the teacher.
 
-        Parameters
-        ----------
-        model : Module
-            The student; neither its weights nor its statistics change.
-        rows, other : Tensor of int64
-            Of the step, and of the windows on which the stepped student is judged.
-        guide : tuple of Tensor
-            The teacher's logits and fused feature on `rows`, with their graph.
-        learning_rate : float
-            Of the virtual step, which is plain gradient descent.
-
-        Returns
-        -------
-        Tensor, scalar
+        `guide` holds the teacher's logits and fused feature on `rows`, with their graph; neither weights nor statistics
+        of the student change.
         """
         weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
         labels, batch = self.inputs.labels, self.inputs.of

@@ -4,21 +4,28 @@ A video-only student can learn from a guide only what the face shows. A rating t
 guide tells another part, and its own errors. What the face shows is unknown on real data, but other trials say how
 faces and ratings go together: a prediction from the video, by a model that has not seen the trial, stands for it.
 The report compares guide and label by their correlation with that prediction, trial by trial: a rating is of a whole
-trial, and a model of single windows would take windows of one trial for so many agreements. Knows nothing of models.
+trial, and a model of single windows would take windows of one trial for so many agreements. Knows nothing of networks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from .video_prediction import by_trial, checked, video_prediction
-
+N_FOLDS = 5
 N_BOOTSTRAP = 2000
 MARGIN = 0.1  # a guide that saw the labels shares some of their chance, so it has to win by this much
+# Ridge penalty per standardised feature: a face tells little, so shrink hard. One value for all folds: chosen fold by
+# fold, the folds that happen to fit best would count most, and the prediction would lean against the label.
+PENALTY = 4.0
 VERDICTS = {
     "distil": "the guide tells more about what the face shows than the label does",
     "distil gently": "guide and label cannot be told apart; keep the guide's weight at 0.5 or below",
@@ -37,9 +44,14 @@ class GuideReport:
         Correlation of the guide's mean P(high) of a trial, and of its label, with the out-of-fold video prediction.
     margin, low, high : float
         ``r_guide − r_label`` and its bootstrap interval over trials.
+    ratio, ratio_low, ratio_high : float
+        ``r_guide / r_label`` and its interval: unlike the margin free of how well the face model reads faces, but of
+        no use where the label's correlation is near 0.
+    r_out_of_fold : float
+        As `r_guide`, of guides that did not see the trial; NaN if none was given.
     nll_in_sample, nll_out_of_fold : float
         Mean negative log-likelihood of the labels in nats: of the guide as a student hears it, and of one that did
-        not see the trial (NaN if none was given). A large difference is memory.
+        not see the trial. A large difference is memory.
     n_windows, n_trials : int
     verdict : str
         Of ``VERDICTS``.
@@ -50,6 +62,10 @@ class GuideReport:
     margin: float
     low: float
     high: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    r_out_of_fold: float
     nll_in_sample: float
     nll_out_of_fold: float
     n_windows: int
@@ -79,6 +95,7 @@ def guide_report(
     *,
     seed: int,
     subjects: ArrayLike | None = None,
+    films: ArrayLike | None = None,
     unseen_subjects: bool = False,
     out_of_fold: ArrayLike | None = None,
     saw_video: bool = False,
@@ -98,77 +115,191 @@ def guide_report(
         Trial of each window.
     seed : int
         Of folds and bootstrap.
-    subjects, unseen_subjects
+    subjects, films, unseen_subjects
         As in :func:`video_prediction`.
     out_of_fold : array-like, shape (n_windows,), optional
         P(high) of guides of the same kind that did not see the trial.
     saw_video : bool
         Whether the guide has seen the faces: then its margin says nothing, and the verdict is ``cannot say``.
     confidence : float
-        Coverage of the margin's interval.
+        Coverage of the intervals.
 
     Returns
     -------
     GuideReport
         ``distil`` if the margin reaches 0.1 and its interval lies above 0; ``do not distil`` if its interval lies
-        below 0; else ``distil gently``.
+        below 0; else ``distil gently``. How often that is right is known on the twin alone, see ``docs/method.md``.
 
     Raises
     ------
     ValueError
         Shapes differ, a probability lies outside 0 .. 1, a label is not 0 or 1 or changes within a trial, or guide or
         labels are constant.
-
-    Notes
-    -----
-    How often the verdict is right is known on the twin alone, with about 350 trials, from a confirmation on worlds and
-    people of its own: ``configs/beyond.md``, ``figures/beyond_worlds.csv``, notebook 08.
-
-    References
-    ----------
-    guides.md, section 5; worlds.md, section 6 (where the margin was found, after the fact).
     """
     video = np.asarray(video, float)
     if video.ndim == 1:
-        video, labels, groups = checked(video[:, None], labels, groups)
+        video, labels, groups = _checked(video[:, None], labels, groups)
         prediction = video[:, 0]
     else:
-        people = {"subjects": subjects, "unseen_subjects": unseen_subjects}
-        prediction = video_prediction(video, labels, groups, seed=seed, **people)
-        _, labels, groups = checked(video, labels, groups)
+        apart = {"subjects": subjects, "films": films, "unseen_subjects": unseen_subjects}
+        prediction = video_prediction(video, labels, groups, seed=seed, **apart)
+        _, labels, groups = _checked(video, labels, groups)
     guide = _probabilities("guide", guide, len(labels))
     other = None if out_of_fold is None else _probabilities("out_of_fold", out_of_fold, len(labels))
     if np.ptp(guide) == 0:
         raise ValueError("guide: expected answers that differ between windows, got one value for all")
     _, trial = np.unique(groups, return_inverse=True)
-    shown, told, rated = (by_trial(trial, x[:, None])[:, 0] for x in (prediction, guide, labels))
-    n_trials = len(shown)
-    r_guide, r_label = (_correlations(np.ones((1, n_trials)), x, shown)[0] for x in (told, rated))
-    counts = np.random.default_rng(seed).multinomial(n_trials, np.full(n_trials, 1 / n_trials), size=N_BOOTSTRAP)
-    drawn = _correlations(counts, told, shown) - _correlations(counts, rated, shown)
-    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    margin = r_guide - r_label
+    n_trials = trial.max() + 1
+    once = np.ones((1, n_trials))
+    draws = np.random.default_rng(seed).multinomial(n_trials, np.full(n_trials, 1 / n_trials), size=N_BOOTSTRAP)
+    shown = _by_trial(trial, prediction)
+
+    def correlation(values: np.ndarray | None, counts: np.ndarray) -> np.ndarray:
+        return (
+            np.full(len(counts), np.nan) if values is None else _correlations(counts, _by_trial(trial, values), shown)
+        )
+
+    found = {"r_guide": correlation(guide, once), "r_label": correlation(labels, once)}
+    found["r_out_of_fold"] = correlation(other, once)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found |= {"margin": found["r_guide"] - found["r_label"], "ratio": found["r_guide"] / found["r_label"]}
+        drawn = correlation(guide, draws), correlation(labels, draws)
+        ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+        found["low"], found["high"] = np.nanquantile(drawn[0] - drawn[1], ends)
+        found["ratio_low"], found["ratio_high"] = np.nanquantile(drawn[0] / drawn[1], ends)
+    numbers = {name: float(np.squeeze(value)) for name, value in found.items()}
     verdict = "distil gently"
     if saw_video:
         verdict = "cannot say"
-    elif low > 0 and margin >= MARGIN:
+    elif numbers["low"] > 0 and numbers["margin"] >= MARGIN:
         verdict = "distil"
-    elif high < 0:
+    elif numbers["high"] < 0:
         verdict = "do not distil"
-    numbers = {"r_guide": r_guide, "r_label": r_label, "margin": margin, "low": low, "high": high}
-    return GuideReport(
-        **{name: float(number) for name, number in numbers.items()},
-        nll_in_sample=_nll(guide, labels),
-        nll_out_of_fold=float("nan") if other is None else _nll(other, labels),
-        n_windows=len(labels),
-        n_trials=n_trials,
-        verdict=verdict,
-    )
+    nll = {"nll_in_sample": _nll(guide, labels), "nll_out_of_fold": np.nan if other is None else _nll(other, labels)}
+    return GuideReport(**numbers, **nll, n_windows=len(labels), n_trials=int(n_trials), verdict=verdict)
 
 
 def as_frame(reports: dict[str, GuideReport]) -> pd.DataFrame:
     """Several guides' reports, one row each, indexed by the guide's name."""
     return pd.DataFrame.from_dict({name: vars(report) for name, report in reports.items()}, orient="index")
+
+
+def mean_face(video: np.ndarray, frame_mask: np.ndarray) -> np.ndarray:
+    """Mean features over the frames that there are, shape (n_windows, n_features).
+
+    Parameters
+    ----------
+    video : ndarray, shape (n_windows, n_frames, n_features)
+    frame_mask : ndarray, shape (n_windows, n_frames), bool
+        At least one frame of each window.
+    """
+    mask = frame_mask[..., None].astype(video.dtype)
+    return (video * mask).sum(axis=1) / mask.sum(axis=1)
+
+
+def video_prediction(
+    video: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike,
+    *,
+    seed: int,
+    subjects: ArrayLike | None = None,
+    films: ArrayLike | None = None,
+    unseen_subjects: bool = False,
+) -> np.ndarray:
+    """Predict each trial's label from the face, by ridge regressions that did not see the trial.
+
+    Parameters
+    ----------
+    video : array-like, shape (n_windows, n_features)
+        Features of the face, such as the mean over a window's frames; their mean over a trial is used.
+    labels : array-like of {0, 1}, shape (n_windows,)
+        One for all windows of a trial.
+    groups : array-like, shape (n_windows,)
+        Trial of each window.
+    seed : int
+        Of the folds.
+    subjects : array-like, shape (n_windows,), optional
+        Person of each window. A person's mean face, which differs more between people than feelings change it, is
+        then taken away; it needs no label.
+    films : array-like, shape (n_windows,), optional
+        Stimulus of each window. Each film is then predicted by models that saw other films alone: a guide and a face
+        that have nothing but the film in common would agree otherwise.
+    unseen_subjects : bool
+        Predict each person by models that saw other people alone; with `films`, other people at other films.
+
+    Returns
+    -------
+    ndarray, shape (n_windows,)
+        The same for all windows of a trial.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, a label is not 0 or 1 or changes within a trial, one class is missing, or there are fewer trials
+        (or films, or people that are to be unseen) than folds.
+    """
+    video, labels, groups = _checked(video, labels, groups)
+    _, first, trial = np.unique(groups, return_index=True, return_inverse=True)
+    people = np.zeros(len(labels)) if subjects is None else np.asarray(subjects)
+    for name, told, needed in (("subjects", people, unseen_subjects), ("films", films, films is not None)):
+        if (told is not None and np.shape(told) != labels.shape) or (needed and len(np.unique(told)) < N_FOLDS):
+            raise ValueError(f"{name}: expected one per window, of {N_FOLDS} or more if they are to be kept apart")
+    faces, high = _by_trial(trial, video), labels[first]
+    _, person = np.unique(people[first], return_inverse=True)
+    faces = faces - _by_trial(person, faces)[person]
+    kept_apart = [person] if unseen_subjects else []
+    kept_apart += [np.asarray(films)[first]] if films is not None else []
+    prediction = np.empty(len(high))
+    for others, mine in _folds(faces, high, kept_apart, seed):
+        # Ratings within a person, as faces: a person's faces sum to zero, so with unlike base rates those of the other
+        # trials would tell about this one, with the wrong sign.
+        within = high[others] - _by_trial(person, high, others)[person[others]]
+        model = make_pipeline(StandardScaler(), Ridge(PENALTY * faces.shape[1])).fit(faces[others], within)
+        prediction[mine] = model.predict(faces[mine])
+    return prediction[trial]
+
+
+def _folds(faces: np.ndarray, high: np.ndarray, kept_apart: list[np.ndarray], seed: int) -> list[tuple]:
+    """Training and predicted trials: of disjoint groups of every kind, or of any trials, both labels in every fold."""
+    if not kept_apart:
+        dealer = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)
+        return list(dealer.split(faces, high, np.arange(len(high))))
+    dealer = GroupKFold(N_FOLDS, shuffle=True, random_state=seed)  # reads no label, so that none tells of its own fold
+    dealt = [[mine for _, mine in dealer.split(faces, groups=groups)] for groups in kept_apart]
+    folds = []
+    for parts in product(*dealt):
+        inside = np.stack([np.isin(np.arange(len(faces)), part) for part in parts])
+        folds.append((np.flatnonzero(~inside.any(0)), np.flatnonzero(inside.all(0))))
+    return [(others, mine) for others, mine in folds if len(mine)]
+
+
+def _by_trial(trial: np.ndarray, values: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Mean over (some of) the rows of each trial, which are numbered from 0; shape (n_trials, ...)."""
+    sums, counts = np.zeros((trial.max() + 1, *values.shape[1:])), np.bincount(trial[rows], minlength=trial.max() + 1)
+    np.add.at(sums, trial[rows], values[rows])
+    return sums / np.maximum(counts, 1).reshape(-1, *[1] * (values.ndim - 1))
+
+
+def _checked(video: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, labels as numbers, and trials, if they go together; see :func:`video_prediction` for the errors."""
+    video, labels, groups = np.asarray(video, float), np.asarray(labels), np.asarray(groups)
+    if video.ndim != 2 or labels.shape != (len(video),) or groups.shape != (len(video),):
+        raise ValueError(
+            f"video, labels, groups: expected shapes (n, n_features), (n,), (n,), got {video.shape}, {labels.shape}, "
+            f"{groups.shape}"
+        )
+    if not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
+        raise ValueError("labels: expected 0 (low) and 1 (high), both of them")
+    if not np.isfinite(video).all():
+        raise ValueError("video: expected finite numbers")
+    if (n_groups := len(np.unique(groups))) < N_FOLDS:
+        raise ValueError(f"groups: expected {N_FOLDS} trials or more, got {n_groups}")
+    _, trial = np.unique(groups, return_inverse=True)
+    high = np.bincount(trial, labels)
+    if ((high > 0) & (high < np.bincount(trial))).any():
+        raise ValueError("labels: expected one label for all windows of a trial; groups must name trials, not people")
+    return video, labels.astype(float), groups
 
 
 def _correlations(counts: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

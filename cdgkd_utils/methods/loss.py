@@ -58,62 +58,33 @@ class CrossEntropy:
         self.label_smoothing = label_smoothing
 
     def begin_epoch(self, epoch: int, embed: Callable[[], tuple[ModelOutput, Tensor]]) -> dict[str, float]:
-        """Called before each epoch.
+        """Called before each epoch; returns columns for the epoch log.
 
-        Parameters
-        ----------
-        epoch : int
-        embed : callable
-            Returns the outputs on the whole training part, in evaluation mode without gradient, and its labels.
-
-        Returns
-        -------
-        dict
-            Columns for the epoch log.
+        `embed` returns the outputs on the whole training part, in evaluation mode without gradient, and its labels.
         """
         return {}
 
     def param_groups(self, model: nn.Module) -> list[dict]:
-        """What the optimiser trains: the model, and parameters of the loss itself if it has any.
-
-        Returns
-        -------
-        list of dict
-            Parameter groups as torch's optimisers take them, each with ``params`` and, optionally, ``lr``.
-        """
+        """Parameter groups for the optimiser: the model's, and those of the loss itself if it learns something."""
         return [{"params": list(model.parameters())}]
 
     def before_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Called between the backward pass and the optimiser's step; may change gradients or learning rates."""
 
     def after_step(self, model: nn.Module, inputs: Batches) -> dict[str, float]:
-        """Called after the optimiser's step.
-
-        Returns
-        -------
-        dict
-            Columns for the epoch log, averaged over the epoch like the parts of the loss.
-        """
+        """Called after the optimiser's step; returns columns for the log, averaged over the epoch like the parts."""
         return {}
 
     def state_dict(self) -> dict:
-        """What the loss carries from one epoch into the next, so that an interrupted training can go on.
+        """What is carried from one epoch into the next, so that an interrupted training can go on.
 
-        Returns
-        -------
-        dict
-            Tensors, numbers, and lists and dicts of them, from which a fresh loss of the same options gets into the
-            same state; may share memory with the loss. What ``begin_epoch`` sets anew does not belong here.
+        Tensors, numbers, and lists and dicts of them, from which a fresh loss of the same options gets into the same
+        state. What ``begin_epoch`` sets anew does not belong here.
         """
         return {}
 
     def load_state_dict(self, state: dict) -> None:
-        """Take over a :meth:`state_dict`.
-
-        Parameters
-        ----------
-        state : dict
-        """
+        """Take over a :meth:`state_dict`."""
 
     def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
         """Loss of one mini-batch.

@@ -1,4 +1,4 @@
-"""Class prototypes and the prototype cross-entropy (PMR; poster, part 1; method.md, section 3.1)."""
+"""Class prototypes and the prototype cross-entropy (PMR, Fan et al., CVPR 2023; CDGKD's poster, part 1)."""
 
 from __future__ import annotations
 
@@ -26,35 +26,14 @@ def class_means(embeddings: Tensor, labels: Tensor, n_classes: int = 2) -> tuple
     return one_hot.T @ embeddings / counts.clamp(min=1)[:, None], counts > 0
 
 
-def distances(embeddings: Tensor, prototypes: Tensor, kind: str = "euclidean", scale: float = 10.0) -> Tensor:
-    """Distance of each embedding to each prototype.
-
-    Parameters
-    ----------
-    embeddings : Tensor, shape (n_windows, n_features)
-    prototypes : Tensor, shape (n_classes, n_features)
-    kind : {"euclidean", "normalised"}
-        ``euclidean`` is PMR's, not squared. ``normalised`` scales both to unit length first, so that the
-        distance does not depend on the width of a modality's features.
-    scale : float
-        Multiplies the ``normalised`` distance.
-
-    Returns
-    -------
-    Tensor, shape (n_windows, n_classes)
-    """
-    if kind not in ("euclidean", "normalised"):
-        raise ValueError(f"kind must be euclidean or normalised, got {kind!r}")
-    if kind == "normalised":
-        embeddings = torch.nn.functional.normalize(embeddings, dim=1)
-        prototypes = torch.nn.functional.normalize(prototypes, dim=1)
+def distances(embeddings: Tensor, prototypes: Tensor) -> Tensor:
+    """Euclidean distance, as in PMR not squared, of each embedding to each prototype, (n_windows, n_classes)."""
     squared = (embeddings[:, None] - prototypes[None]).square().sum(-1)
     # The root has an infinite slope at 0, where a sample is its own prototype.
-    root = (squared + 1e-12).sqrt()
-    return root * scale if kind == "normalised" else root
+    return (squared + 1e-12).sqrt()
 
 
-def log_probabilities(embeddings: Tensor, prototypes: Tensor, present: Tensor, kind: str = "euclidean") -> Tensor:
+def log_probabilities(embeddings: Tensor, prototypes: Tensor, present: Tensor) -> Tensor:
     """Log of softmax(−distance) over the classes that have a prototype.
 
     Returns
@@ -62,13 +41,10 @@ def log_probabilities(embeddings: Tensor, prototypes: Tensor, present: Tensor, k
     Tensor, shape (n_windows, n_classes)
         −inf for an absent class.
     """
-    negative = -distances(embeddings, prototypes, kind)
-    return negative.masked_fill(~present, -torch.inf).log_softmax(dim=1)
+    return (-distances(embeddings, prototypes)).masked_fill(~present, -torch.inf).log_softmax(dim=1)
 
 
-def prototype_cross_entropy(
-    embeddings: Tensor, labels: Tensor, prototypes: Tensor, present: Tensor, kind: str = "euclidean"
-) -> Tensor:
+def prototype_cross_entropy(embeddings: Tensor, labels: Tensor, prototypes: Tensor, present: Tensor) -> Tensor:
     """Mean of −log p(own class) over the samples whose class has a prototype; 0 if there are none.
 
     The prototypes carry no gradient.
@@ -76,15 +52,13 @@ def prototype_cross_entropy(
     usable = present[labels]
     if not usable.any():
         return embeddings.sum() * 0.0
-    log_p = log_probabilities(embeddings[usable], prototypes.detach(), present, kind)
+    log_p = log_probabilities(embeddings[usable], prototypes.detach(), present)
     return -log_p.gather(1, labels[usable, None]).mean()
 
 
-def own_class_probability(
-    embeddings: Tensor, labels: Tensor, prototypes: Tensor, present: Tensor, kind: str = "euclidean"
-) -> Tensor:
+def own_class_probability(embeddings: Tensor, labels: Tensor, prototypes: Tensor, present: Tensor) -> Tensor:
     """Probability p(own class) of each sample, shape (n_windows,); 0 where the class has no prototype."""
-    return log_probabilities(embeddings, prototypes, present, kind).exp().gather(1, labels[:, None])[:, 0]
+    return log_probabilities(embeddings, prototypes, present).exp().gather(1, labels[:, None])[:, 0]
 
 
 class Prototypes:
@@ -116,9 +90,9 @@ class Prototypes:
         self.value, self.present = state["value"], state["present"]
 
     @torch.no_grad()
-    def update(self, embeddings: Tensor, labels: Tensor) -> None:
+    def update(self, embeddings: Tensor, labels: Tensor, n_classes: int = 2) -> None:
         """Move towards the class means of `embeddings`; a class that is absent there keeps its prototype."""
-        means, present = class_means(embeddings.detach(), labels)
+        means, present = class_means(embeddings.detach(), labels, n_classes)
         if self.value is None:
             self.value, self.present = means, present
             return

@@ -1,23 +1,22 @@
-"""Prototype-based modality rebalancing (PMR; poster, part 1; method.md, sections 3.1 and 3.4)."""
+"""Prototype-based modality rebalancing: the poster's rule per epoch, and PMR's per mini-batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..models.output import ModelOutput
-from .loss import CrossEntropy, LossValue
-from .prototypes import Prototypes, log_probabilities, own_class_probability, prototype_cross_entropy
+from .loss import Batches, CrossEntropy, LossValue
+from .prototypes import Prototypes, class_means, log_probabilities, own_class_probability, prototype_cross_entropy
 
 MODALITIES = ("eeg", "video")
+MODES = ("adaptive", "constant", "none")
 
 
 def imbalance_ratio(p_video: Tensor, p_eeg: Tensor) -> float:
-    """Sum of the video's own-class prototype probabilities over the EEG's.
-
-    Above 1 the video is ahead. No gradient.
+    """Sum of the video's own-class prototype probabilities over the EEG's; above 1 the video is ahead. No gradient.
 
     Parameters
     ----------
@@ -42,103 +41,105 @@ def modality_weights(ratio: float) -> tuple[float, float]:
     return min(max(1 / max(ratio, 1e-12) - 1, 0.0), 1.0), min(max(ratio - 1, 0.0), 1.0)
 
 
+def prototype_state(output: ModelOutput, labels: Tensor) -> dict[str, float]:
+    """By the class means of this moment: the share of windows nearest to their own in each branch, and the ratio."""
+    log, p = {}, {}
+    for m in MODALITIES:
+        means, present = class_means(output.features[m], labels, output.logits.shape[1])
+        log_p = log_probabilities(output.features[m], means, present)
+        log[f"proto_accuracy_{m}"] = (log_p.argmax(1) == labels).float().mean().item()
+        p[m] = log_p.gather(1, labels[:, None]).exp()
+    return log | {"imbalance_ratio": imbalance_ratio(p["video"], p["eeg"])}
+
+
 class RebalancedCrossEntropy(CrossEntropy):
     """CE + strength · (video_weight · PCE_video + eeg_weight · PCE_eeg).
+
+    Prototypes and ratio come from the whole training part, in evaluation mode, before each epoch.
 
     Parameters
     ----------
     mode : {"adaptive", "constant", "none"}
-        ``adaptive`` is the paper's rule; ``constant`` holds eeg_weight = 1 and ignores the ratio (control);
+        ``adaptive`` is the poster's rule; ``constant`` holds eeg_weight = 1 and ignores the ratio (control);
         ``none`` only measures.
     strength : float
         Alpha of the papers.
-    source : {"epoch", "ema", "batch"}
-        ``epoch``: prototypes and ratio from the whole training part, evaluation mode, before each epoch.
-        ``ema``: running averages over mini-batches. ``batch``: the mini-batch's own means (each sample then
-        pulls its own prototype, which flatters the fit).
     momentum : float
-        Of ``epoch`` prototypes per epoch, of ``ema`` prototypes per mini-batch.
-    kind : {"euclidean", "normalised"}
+        Of the prototypes, per epoch.
     """
 
-    def __init__(
-        self,
-        *,
-        mode: str = "adaptive",
-        strength: float = 10.0,
-        source: str = "epoch",
-        momentum: float = 0.5,
-        kind: str = "euclidean",
-    ):
+    def __init__(self, *, mode: str = "adaptive", strength: float = 10.0, momentum: float = 0.5):
         super().__init__()
-        if mode not in ("adaptive", "constant", "none"):
+        if mode not in MODES:
             raise ValueError(f"mode must be adaptive, constant or none, got {mode!r}")
-        if source not in ("epoch", "ema", "batch"):
-            raise ValueError(f"source must be epoch, ema or batch, got {source!r}")
-        self.mode, self.strength, self.source, self.momentum, self.kind = mode, strength, source, momentum, kind
+        self.mode, self.strength = mode, strength
         self.prototypes = {m: Prototypes(momentum) for m in MODALITIES}
         self.ratio, self.video_weight, self.eeg_weight = 1.0, 0.0, 0.0
 
     def state_dict(self) -> dict:
-        return {
-            "prototypes": {m: prototypes.state_dict() for m, prototypes in self.prototypes.items()},
-            # Not with source "epoch", which finds them anew before they are asked for.
-            "weights": (self.ratio, self.video_weight, self.eeg_weight),
-        }
+        return {m: prototypes.state_dict() for m, prototypes in self.prototypes.items()}
 
     def load_state_dict(self, state: dict) -> None:
-        for m, prototypes in state["prototypes"].items():
+        for m, prototypes in state.items():
             self.prototypes[m].load_state_dict(prototypes)
-        self.ratio, self.video_weight, self.eeg_weight = state["weights"]
 
     def begin_epoch(self, epoch: int, embed: Callable[[], tuple[ModelOutput, Tensor]]) -> dict[str, float]:
         output, labels = embed()
-        seen = {m: output.features[m] for m in MODALITIES}
-        if self.source == "epoch":
-            self._update(seen, labels)
-        # Whatever the source, the log shows how far each branch can be read by the means of this moment.
-        log = {}
         for m in MODALITIES:
-            prototypes = Prototypes()
-            prototypes.update(seen[m], labels)
-            nearest = log_probabilities(seen[m], prototypes.value, prototypes.present, self.kind).argmax(1)
-            log[f"proto_accuracy_{m}"] = (nearest == labels).float().mean().item()
-        return log | {
-            "imbalance_ratio": self.ratio,
-            "video_weight": self.video_weight,
-            "eeg_weight": self.eeg_weight,
-        }
+            self.prototypes[m].update(output.features[m], labels, output.logits.shape[1])
+        self._weigh(output.features, labels)
+        return prototype_state(output, labels) | self._weights()
 
-    def _update(self, features: dict[str, Tensor], labels: Tensor) -> None:
-        """Prototypes, then the ratio and the weights that follow from them."""
-        p = {}
-        for m in MODALITIES:
-            self.prototypes[m].update(features[m], labels)
-            p[m] = own_class_probability(
-                features[m].detach(), labels, self.prototypes[m].value, self.prototypes[m].present, self.kind
-            )
-        self.ratio = imbalance_ratio(p["video"], p["eeg"])
-        adaptive = modality_weights(self.ratio)
-        self.video_weight, self.eeg_weight = {
-            "adaptive": adaptive,
-            "constant": (0.0, 1.0),
-            "none": (0.0, 0.0),
-        }[self.mode]
+    def _weights(self) -> dict[str, float]:
+        return {"imbalance_ratio": self.ratio, "video_weight": self.video_weight, "eeg_weight": self.eeg_weight}
+
+    def _weigh(self, features: dict[str, Tensor], labels: Tensor) -> None:
+        """The ratio and the weights that follow from it, from the windows whose class has prototypes."""
+        usable, self.ratio = self.prototypes["eeg"].present[labels], 1.0
+        if usable.any():
+            p = {
+                m: own_class_probability(features[m].detach()[usable], labels[usable], c.value, c.present)
+                for m, c in self.prototypes.items()
+            }
+            self.ratio = imbalance_ratio(p["video"], p["eeg"])
+        fixed = {"constant": (0.0, 1.0), "none": (0.0, 0.0)}
+        self.video_weight, self.eeg_weight = fixed.get(self.mode) or modality_weights(self.ratio)
 
     def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
-        if self.source == "batch":
-            self.prototypes = {m: Prototypes(0.0) for m in MODALITIES}
-        if self.source != "epoch":
-            self._update(output.features, labels)
-        ce = F.cross_entropy(output.logits, labels)
-        total, parts = ce, {"loss_ce": ce.item()}
+        total = F.cross_entropy(output.logits, labels)
+        parts = {"loss_ce": total.item()}
         for m, weight in (("video", self.video_weight), ("eeg", self.eeg_weight)):
             term = 0.0
             if weight > 0:
-                prototypes = self.prototypes[m]
-                weighted = (self.strength * weight) * prototype_cross_entropy(
-                    output.features[m], labels, prototypes.value, prototypes.present, self.kind
-                )
+                c = self.prototypes[m]
+                pce = prototype_cross_entropy(output.features[m], labels, c.value, c.present)
+                weighted = (self.strength * weight) * pce
                 total, term = total + weighted, weighted.item()
             parts[f"loss_proto_{m}"] = term
         return LossValue(total, parts)
+
+
+class PMR(RebalancedCrossEntropy):
+    """The same loss as PMR's paper prints it: the ratio, and so the weights, of each mini-batch in training mode.
+
+    Without the paper's entropy term, which CDGKD does not have. The authors' released code differs: all-or-nothing
+    weights, prototypes of a tenth of the training windows, no momentum. Logged as means over the mini-batches.
+
+    Parameters
+    ----------
+    strength, momentum : float
+    """
+
+    def __init__(self, *, strength: float = 1.0, momentum: float = 0.5):
+        super().__init__(strength=strength, momentum=momentum)
+
+    def begin_epoch(self, epoch: int, embed: Callable[[], tuple[ModelOutput, Tensor]]) -> dict[str, float]:
+        log = super().begin_epoch(epoch, embed)
+        return {name: value for name, value in log.items() if name.startswith("proto_accuracy")}
+
+    def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
+        self._weigh(output.features, labels)
+        return super().__call__(output, labels, rows)
+
+    def after_step(self, model: nn.Module, inputs: Batches) -> dict[str, float]:
+        return self._weights()

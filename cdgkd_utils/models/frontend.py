@@ -17,11 +17,10 @@ def band_covariances(eeg: np.ndarray, sfreq: float = SFREQ, chunk: int = 256) ->
     Parameters
     ----------
     eeg : ndarray, shape (n_windows, n_chans, n_times)
-        EEG, or a memory map of any float type; computed in float32.
+        EEG, or a memory map of any float type; computed in float32, `chunk` windows at a time.
     sfreq : float
         Sampling frequency in Hz.
     chunk : int
-        Windows transformed at a time.
 
     Returns
     -------
@@ -42,18 +41,7 @@ def band_covariances(eeg: np.ndarray, sfreq: float = SFREQ, chunk: int = 256) ->
 
 
 def filter_log_power(covariances: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
-    """Log power of spatial filters in each band: ln(wᵀ C w + 1e-6).
-
-    Parameters
-    ----------
-    covariances : Tensor, shape (n_windows, 4, n_chans, n_chans)
-        As :func:`band_covariances` gives them.
-    filters : Tensor, shape (n_filters, n_chans)
-
-    Returns
-    -------
-    Tensor, shape (n_windows, 4, n_filters)
-    """
+    """ln(wᵀ C w + 1e-6) of each filter w, shape (n_windows, 4, n_filters), from :func:`band_covariances`."""
     # wᵀ C w is the inner product of C with w wᵀ: one matrix product for all filters, bands and windows.
     outer = (filters[:, :, None] * filters[:, None, :]).flatten(1)
     return torch.log(covariances.flatten(2) @ outer.T + 1e-6)

@@ -1,12 +1,11 @@
-"""What every model returns, whatever its family."""
+"""What every model returns, and how a fused decision divides between its modalities."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
-N_CLASSES = 2
+import torch
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,7 @@ class ModelOutput:
 
     Attributes
     ----------
-    logits : Tensor, shape (n_windows, 2)
+    logits : Tensor, shape (n_windows, n_classes)
     features : dict of str to Tensor
         Named embeddings, shape (n_windows, n_features): ``eeg`` and/or ``video``, and ``classifier_input``.
     maps : dict of str to Tensor
@@ -26,3 +25,52 @@ class ModelOutput:
     logits: Tensor
     features: dict[str, Tensor]
     maps: dict[str, Tensor] = field(default_factory=dict)
+
+
+def affine_map(classifier: nn.Module) -> tuple[Tensor, Tensor]:
+    """Matrix, shape (n_classes, n_features), and bias of a linear layer or of a stack of them (dropout aside).
+
+    Raises
+    ------
+    ValueError
+        Something else stands in the stack, so that its logits are no sum over the modalities.
+    """
+    layers = [m for m in classifier.modules() if not isinstance(m, nn.Sequential | nn.Dropout)]
+    if not layers or not all(isinstance(m, nn.Linear) for m in layers):
+        raise ValueError("classifier: expected linear layers without activation; take a fusion network that has them")
+    matrix, bias = layers[-1].weight, layers[-1].bias
+    for layer in reversed(layers[:-1]):
+        matrix, bias = matrix @ layer.weight, bias + matrix @ layer.bias
+    return matrix, bias
+
+
+@torch.no_grad()
+def unimodal_logits(model: nn.Module, features: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What each modality adds to the logits of a fused network: W_m z_m + b/2, which add up to the logits.
+
+    Parameters
+    ----------
+    model : Module
+        With an affine ``classifier`` whose input is ``fused``, the names of two features, side by side.
+    features : dict of str to Tensor, shape (n_windows, n_features_m)
+
+    Returns
+    -------
+    dict of str to Tensor, shape (n_windows, n_classes)
+    """
+    matrix, bias = affine_map(model.classifier)
+    parts = matrix.split([features[name].shape[1] for name in model.fused], dim=1)
+    return {name: features[name] @ part.T + bias / 2 for name, part in zip(model.fused, parts, strict=True)}
+
+
+def eeg_share(model: nn.Module, features: dict[str, Tensor]) -> float:
+    """Share of the EEG in the spread of a fused network's decision over windows, 0 .. 1.
+
+    sd(EEG part) / (sd(EEG part) + sd(video part)) of the logits less their mean over classes; with two classes, of
+    their difference.
+    """
+    spread = {
+        name: (logits - logits.mean(1, keepdim=True)).var(0).sum().sqrt()
+        for name, logits in unimodal_logits(model, features).items()
+    }
+    return float(spread["eeg"] / (spread["eeg"] + spread["video"]))

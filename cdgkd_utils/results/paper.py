@@ -56,9 +56,7 @@ METHODS = {
     "fusion": Method("Plain fusion", False, "Variant 1, plain fusion"),
     "fusion_constant": Method("Constant EEG weight", True),
     "ogm_ge": Method("OGM-GE", True),
-    "pmr_released": Method("PMR, released", True),
     "pmr_paper": Method("PMR, paper", True),
-    "pmr_entropy": Method("PMR, paper + PER", True),
     "fusion_rebalanced": Method("Rebalanced fusion", False, "Ours"),
 }
 
@@ -74,7 +72,7 @@ ROWS = {
     ),
     2: (
         *("eeg", "video", *POSTER_ROWS[2][:-1], "fusion"),
-        *("fusion_constant", "ogm_ge", "pmr_released", "pmr_paper", "pmr_entropy", "fusion_rebalanced"),
+        *("fusion_constant", "ogm_ge", "pmr_paper", "fusion_rebalanced"),
     ),
 }
 # What `make run` prints of each table: the poster's rows and those they are read against.
