@@ -130,7 +130,7 @@ def torcheeg_seconds(folder: Path, keep_allocator: bool) -> float:
 def entropy(repeats: int, n_windows: int = 100) -> dict[str, float]:
     from scipy.signal import butter, lfilter
 
-    from cdgkd_utils.data.entropy import differential_entropy
+    from cdgkd_utils.data.eeg_features import differential_entropy
 
     windows = np.random.default_rng(0).normal(0, 10, (n_windows, 28, WINDOW_SAMPLES)).astype(np.float32)
 

@@ -6,19 +6,19 @@ looks on: by a factory without ``device`` or by ``cpu()``. Where host and device
 
 import pytest
 import torch
+from cdgkd_utils.experiments.learner import fresh_learner
+from cdgkd_utils.training.checkpoint import CPU, CheckpointFile, Training
+from cdgkd_utils.training.device import VARIABLE, training_device
 from smoke_runs import fresh
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from cdgkd_utils.experiments.learner import fresh_learner
 from cdgkd_utils.experiments.losses import Guide
 from cdgkd_utils.methods.loss import CrossEntropy
 from cdgkd_utils.models.output import ModelOutput
 from cdgkd_utils.models import FAMILIES, build_model
 from cdgkd_utils.training import fit, predict
-from cdgkd_utils.training.checkpoint import CPU, CheckpointFile, Training
-from cdgkd_utils.training.device import VARIABLE, training_device
 from cdgkd_utils.training.inputs import Inputs
 
 FACTORIES = {

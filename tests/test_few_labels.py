@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cdgkd_utils.experiments.few_labels import rated_rows
+from cdgkd_utils.experiments.naming import find_recipe
 from planted import PLANTED, planted_study, planted_windows
 from torch.nn import functional as F
 
 from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.experiments import learner
-from cdgkd_utils.experiments.few_labels import rated_rows
-from cdgkd_utils.experiments.naming import find_recipe
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.methods.distillation import DenseGuidance
 from cdgkd_utils.methods.loss import UNRATED

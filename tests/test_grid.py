@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from cdgkd_utils.experiments.engine import forget_data
+from cdgkd_utils.experiments.records import RunError
 
 from cdgkd_utils.config import PROFILES, Params
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.experiments import grid, runs
-from cdgkd_utils.experiments.engine import forget_data
 from cdgkd_utils.experiments.grid import run_all
-from cdgkd_utils.experiments.records import RunError
 from cdgkd_utils.experiments.runs import Experiment, read_run
 from cdgkd_utils.experiments.study import Study
 from cdgkd_utils.results.tables import collect

@@ -8,9 +8,8 @@ import torch
 from planted import PLANTED, planted_study, planted_windows, relabelled
 from scipy.stats import binom
 
-from cdgkd_utils.data.splits import trial_ids
+from cdgkd_utils.data.splits import labels_permuted_between_trials, trial_ids
 from cdgkd_utils.experiments import runs
-from cdgkd_utils.data.splits import labels_permuted_between_trials
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, table_recipes
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.models import n_parameters

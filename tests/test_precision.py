@@ -2,19 +2,19 @@
 
 import pytest
 import torch
+from cdgkd_utils.experiments.learner import fresh_learner
+from cdgkd_utils.experiments.records import run_key
+from cdgkd_utils.training.precision import PRECISIONS, VARIABLE, forward, training_precision
+from cdgkd_utils.training.settings import BATCH_VARIABLE, training_batch_size
 from smoke_runs import fresh
 from test_training import INPUTS, SETTINGS, recipe_loss, state
 from torch import nn
 
-from cdgkd_utils.experiments.learner import fresh_learner
 from cdgkd_utils.experiments.recipes import RECIPES
-from cdgkd_utils.experiments.records import run_key
 from cdgkd_utils.methods.loss import CrossEntropy
 from cdgkd_utils.models.output import ModelOutput
 from cdgkd_utils.models import FAMILIES, build_model
 from cdgkd_utils.training import TrainSettings, fit, predict
-from cdgkd_utils.training.precision import PRECISIONS, VARIABLE, forward, training_precision
-from cdgkd_utils.training.settings import BATCH_VARIABLE, training_batch_size
 
 
 def gradients(model):

@@ -93,7 +93,7 @@ def test_the_stored_network_gives_the_stored_logits(name, trained):
 
 def test_what_results_need_is_stored_beside_the_logits(study, trained):
     with np.load(trained.run("ce").folder / "outputs.npz") as outputs:
-        for name, rows in runs.test_parts(trained.split).items():
+        for name, rows in trained.split.parts().items():
             assert np.array_equal(outputs[name], rows)
         assert np.array_equal(outputs["labels"], study.windows.labels("valence"))
         assert np.array_equal(outputs["posterior"], study.windows.posterior("valence"))

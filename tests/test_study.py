@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cdgkd_utils.experiments.tuning import tuning_table
+from cdgkd_utils.results.display import readable
 from planted import PLANTED, planted_study, planted_windows
 
 from cdgkd_utils.config import PROFILES, PROTOCOLS, ParameterError, Params
@@ -18,9 +19,7 @@ from cdgkd_utils.experiments import losses, runs, study
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, table_recipes
 from cdgkd_utils.experiments.runs import Experiment, check_guide, store_run
 from cdgkd_utils.experiments.study import Study
-from cdgkd_utils.results.collect import collect_design
-from cdgkd_utils.results.display import as_text, readable
-from cdgkd_utils.results.tables import both_tables, write_csv
+from cdgkd_utils.results.tables import write_csv
 from cdgkd_utils.training import loop
 
 BRIEF = replace(PLANTED, name="brief", teacher_epochs=1, student_epochs=1)

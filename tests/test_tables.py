@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from cdgkd_utils.results.display import as_text, caption, readable
+from cdgkd_utils.results.paired import paired, side_by_side
 from scipy import stats
 
 from cdgkd_utils.results import tables
-from cdgkd_utils.results.display import as_text, caption, readable
 from cdgkd_utils.results.metrics import METRICS
-from cdgkd_utils.results.paired import paired, side_by_side
 from cdgkd_utils.results.paper import METHODS, PAPER, POSTER_ROWS, ROWS, VARIANTS, paper_accuracy
 from cdgkd_utils.results.statistics import effect_size, holm, independent_repeats, mean_interval, paired_test
 

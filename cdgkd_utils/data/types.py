@@ -64,8 +64,7 @@ class Trial:
 class Windows:
     """Windows of all trials, ready for splitting.
 
-    Windows in memory have float32 arrays; those from the cache have read-only memory maps of float16, which
-    :mod:`.half` justifies. Computations are in float32: take rows with :meth:`eeg_at` and :meth:`video_at`, or
+    Windows in memory have float32 arrays; those from the cache have read-only memory maps of float16. Computations are in float32: take rows with :meth:`eeg_at` and :meth:`video_at`, or
     cast after indexing. In float16 itself a sum of squared µV overflows at 65,504, and a mean is rounded.
 
     Attributes
@@ -81,7 +80,8 @@ class Windows:
     truth : DataFrame or None
         Twin only, one row per window: for each target ``z_*, x_eeg_*, x_video_*, posterior_*``.
     meta : dict
-        ``name`` (what the numbers may be called), ``synthetic`` (bool), ``fingerprint``, ``settings``.
+        ``name`` (what the numbers may be called), ``synthetic`` (bool), ``key`` (of what decides the numbers),
+        ``excluded`` (what was left out: a list of (subject, trial, reason)), ``settings``.
     """
 
     eeg: np.ndarray
