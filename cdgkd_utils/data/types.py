@@ -64,8 +64,9 @@ class Trial:
 class Windows:
     """Windows of all trials, ready for splitting.
 
-    Windows in memory have float32 arrays; those from the cache have read-only memory maps of float16. Computations are in float32: take rows with :meth:`eeg_at` and :meth:`video_at`, or
-    cast after indexing. In float16 itself a sum of squared µV overflows at 65,504, and a mean is rounded.
+    Windows in memory have float32 arrays; those from the cache have read-only memory maps of float16. Compute in
+    float32: take rows with :meth:`eeg_at` and :meth:`video_at`, or cast after indexing. In float16 itself a sum of
+    squared µV overflows at 65,504, and a mean is rounded.
 
     Attributes
     ----------
