@@ -61,8 +61,8 @@ def guides_table(plan: grid.Plan) -> pd.DataFrame:
     groups = pd.DataFrame(rows, columns=["guide, data, windows", *QUALITY_NAMES.values()]).groupby(
         "guide, data, windows", sort=False
     )
-    mean, sd = groups.mean(), groups.std().fillna(0)
-    text = mean.map("{:.2f}".format) + sd.map(" ± {:.2f}".format)
+    mean, sd = groups.mean(), groups.std()
+    text = mean.map("{:.2f}".format) + sd.map(lambda x: "" if np.isnan(x) else f" ± {x:.2f}")
     return text.where(mean.notna(), "–").assign(n=groups.size().astype(str))
 
 
@@ -99,18 +99,18 @@ def results_page(found: dict[str, pd.DataFrame], guides: pd.DataFrame, record: d
 
 
 def _figures(stem: str, found: dict[str, pd.DataFrame], plan: grid.Plan, record: dict) -> list[Path]:
-    """Both tables of every world, and the claims, as pictures with their numbers' origin."""
-    from .viz import draw_claims, draw_results, save_figure, use
+    """The claims, and both tables of every world, as pictures with their numbers' origin."""
+    from .viz import draw_claims, draw_results, save_figure
 
-    use()
-    scores, first, made = found["scores"], plan.cells[0].params, []
-    for world, mine in scores.groupby("world", sort=False):
-        figure, name = draw_results(mine, rows="all"), "_".join(filter(None, (stem, world, "tables")))
-        params = next((c.params for c in plan.cells if c.params.is_twin and c.params.world == world), first)
-        made.append(save_figure(figure, name, params, mine["data"].iloc[0], {"grid": record}))
+    scores, made = found["scores"], []
+    about = {cell.params.world if cell.params.is_twin else "": cell.params for cell in plan.cells}
     if len(found["claims"]):
-        figure = draw_claims(found["claims"])
-        made.append(save_figure(figure, f"{stem}_claims", first, scores["data"].iloc[0], {"grid": record}))
+        first = next(iter(about.values())), ", ".join(scores["data"].unique())
+        made.append(save_figure(draw_claims(found["claims"]), f"{stem}_claims", *first, {"grid": record}))
+    for world in scores["world"].unique():
+        data = scores.loc[scores["world"] == world, "data"].iloc[0]
+        name = "_".join(filter(None, (stem, "tables", world.replace("/", "-"))))
+        made.append(save_figure(draw_results(scores, world=world), name, about[world], data, {"grid": record}))
     return made
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import entr, softmax
-from scipy.stats import binom, rankdata
+from scipy.stats import rankdata
 from sklearn.metrics import silhouette_score
 
 METRIC_NAMES = {
@@ -42,7 +42,7 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 def high_probability(logits: np.ndarray) -> np.ndarray:
     """P(high) from two logits, shape (n_windows,)."""
-    return probabilities(np.clip(logits, -1e300, 1e300))[:, 1]
+    return probabilities(logits)[:, 1]
 
 
 def score(
@@ -157,17 +157,6 @@ def knows_only_who(labels: np.ndarray, subject: np.ndarray, train: np.ndarray, p
         return NAN
     said = (counts + 1e-9 * counts.sum(axis=0)).argmax(axis=1)
     return float((said[code[part]] == labels[part]).mean())
-
-
-def reliability(y: np.ndarray, probability: np.ndarray, n_bins: int = N_BINS) -> pd.DataFrame:
-    """Predicted against observed share of high, by bins of width 1 / `n_bins` that hold their upper edge.
-
-    One row per bin that holds a window: ``n_windows``, ``predicted``, ``observed`` (mean of labels or true P(high)).
-    """
-    y, probability = np.asarray(y, dtype=float), np.asarray(probability, dtype=float)
-    rows = pd.DataFrame({"n_windows": 1, "predicted": probability, "observed": y})
-    bins = rows.groupby(np.searchsorted(np.arange(1, n_bins) / n_bins, probability, side="left"))
-    return bins.agg({"n_windows": "sum", "predicted": "mean", "observed": "mean"}).reset_index(drop=True)
 
 
 def calibration_error(y: np.ndarray, probability: np.ndarray, n_bins: int = N_BINS) -> float:
@@ -287,12 +276,3 @@ class ChainAnswers:
 def entropy(probability: np.ndarray) -> np.ndarray:
     """Entropy of each row of class probabilities, in nats: 0 for a hard label, ln 2 for one half each."""
     return entr(probability).sum(axis=1)
-
-
-def guides_speaking(kept: np.ndarray, drop_prob: float) -> pd.DataFrame:
-    """Shares of steps in which 0 .. n_guides spoke: ``observed`` in `kept` (n_steps, n_guides), and ``expected``."""
-    kept = np.asarray(kept, dtype=bool)
-    numbers = np.arange(kept.shape[1] + 1)
-    observed = np.bincount(kept.sum(axis=1), minlength=len(numbers)) / len(kept)
-    expected = binom.pmf(numbers, kept.shape[1], 1 - drop_prob)
-    return pd.DataFrame({"observed": observed, "expected": expected}, index=pd.Index(numbers, name="guides"))

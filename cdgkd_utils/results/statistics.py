@@ -273,10 +273,12 @@ def claims_text(claims: pd.DataFrame) -> str:
     if not lines:
         return "No claim can be judged by these runs."
     first = claims.iloc[0]
+    power = claims["detectable"].median()
+    finds = "so few runs find nothing" if np.isnan(power) else f"such runs find {power:.1f} points in 4 of 5 cases"
     note = f"""Points of {METRIC_NAMES[first["metric"]]} over the best rival, averaged within a run over data sets,
 targets and protocols; 95 % intervals {INTERVALS[first["test"]]}, n independent units. One test a claim at 5 %, Holm's
 correction for all claims of a world. 'No difference': within {MARGIN:g} point either way (90 % interval). 'Not shown'
-is not 'refuted': such runs find {claims["detectable"].median():.1f} points in 4 of 5 cases (median of claims)."""
+is not 'refuted': {finds}."""
     return "\n".join([*lines, note.replace("\n", " "), ""])
 
 

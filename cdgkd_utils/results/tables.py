@@ -16,7 +16,6 @@ from .metrics import FLOORS, METRIC_NAMES, METRICS, knows_only_who, probabilitie
 from .paper import (
     COLUMNS,
     DATASET_NAMES,
-    PAPER,
     PROTOCOL_NAMES,
     ROWS,
     SHORT_ROWS,
@@ -236,7 +235,8 @@ def poster_table(long: pd.DataFrame, rows: Sequence[str] = (), world: str = "") 
             found = mean.loc[(method, "accuracy")] if (method, "accuracy") in mean.index else None
             ours = "–" if found is None or not found["n_runs"] else f"{found['mean']:.1f}"
             spread = "" if ours == "–" or math.isnan(found["sd"]) else f" ± {found['sd']:.1f}"
-            texts.append(f"{ours}{spread} ({_number(PAPER.get((table, method, dataset, target), math.nan), 2)})")
+            printed = _number(paper_accuracy(table, method, dataset, target), 2)
+            texts.append(f"{ours}{spread} ({printed})" if {ours, printed} != {"–"} else "–")
         columns[DATASET_NAMES[dataset], target] = texts + (_floors(here, target, protocol) if len(here) else ["–", "–"])
     index = [*map(display_name, rows), *(METRIC_NAMES[floor] for floor in FLOORS)]
     return pd.DataFrame(columns, index=pd.Index(index, name="method"))
