@@ -102,11 +102,10 @@ def draw_split(figure: FigureBase, index: pd.DataFrame, parts: Mapping[str, np.n
     Example: ``cd.plot.draw_split(windows.index, fold.parts())``.
     """
     ax = figure.add_axes((0.08, 0.22, 0.91, 0.7))
-    _split(ax, index, parts)
-    ax.legend(handles=_squares(parts, ax), loc="upper center", bbox_to_anchor=(0.48, -0.13), ncols=5)
+    _split(ax, index, parts, -0.13)
 
 
-def _split(ax: Axes, index: pd.DataFrame, parts: Mapping[str, np.ndarray]) -> None:
+def _split(ax: Axes, index: pd.DataFrame, parts: Mapping[str, np.ndarray], below: float) -> None:
     trials = index[["subject", "trial"]].drop_duplicates().sort_values(["subject", "trial"])
     subjects, row = np.unique(trials["subject"], return_inverse=True)
     column = trials.groupby("subject").cumcount().to_numpy()
@@ -126,15 +125,16 @@ def _split(ax: Axes, index: pd.DataFrame, parts: Mapping[str, np.ndarray]) -> No
     title = f"LEAK: {n} trials have windows in two parts" if n else "no trial in two parts"
     ax.set(xlabel="trial (number within the subject)", ylabel="subject", title=title)
     ax.invert_yaxis()
+    ax.legend(handles=_squares(parts, n), loc="upper center", bbox_to_anchor=(0.48, below), ncols=5)
 
 
 def _shades(parts: Mapping[str, np.ndarray]) -> list[str]:
     return [colour(name, number) for number, name in enumerate(parts)]
 
 
-def _squares(parts: Mapping[str, np.ndarray], ax: Axes) -> list[Patch]:
+def _squares(parts: Mapping[str, np.ndarray], n_leaks: int) -> list[Patch]:
     squares = [Patch(color=shade, label=part_name(name)) for name, shade in zip(parts, _shades(parts), strict=True)]
-    return [*squares, *([Patch(color=COLOURS["leak"], label="in two parts")] if "LEAK" in ax.get_title("left") else [])]
+    return [*squares, *([Patch(color=COLOURS["leak"], label="in two parts")] if n_leaks else [])]
 
 
 @picture(10.5, 3.9)
@@ -161,8 +161,7 @@ def draw_leak(
         raise ValueError(f"protocol, labels: no scores for {protocol!r}, {labels!r}")
     fold, index = folds[protocol], windows.index
     left = figure.add_axes((0.05, 0.2, 0.46, 0.7))
-    _split(left, index, fold.parts())
-    left.legend(handles=_squares(fold.parts(), left), loc="upper center", bbox_to_anchor=(0.48, -0.15), ncols=5)
+    _split(left, index, fold.parts(), -0.15)
     meter = figure.add_axes((0.585, 0.2, 0.15, 0.7))
     for place, kind in enumerate(kinds):
         values = 100 * mine[mine["labels"] == kind]["accuracy"].to_numpy()

@@ -243,9 +243,9 @@ def _control(name: str, kind: Any) -> ipywidgets.Widget:
     control = kind if isinstance(kind, ipywidgets.Widget) else interactive.widget_from_abbrev(kind)
     if control is None:
         raise ValueError(f"controls: {name}: expected a widget, (low, high), a list, a text or True, got {kind!r}")
-    if not control.description:
+    if not getattr(control, "description", name):
         control.description = name.replace("_", " ")
-    if hasattr(control.style, "description_width"):
+    if hasattr(getattr(control, "style", None), "description_width"):
         control.style.description_width = "initial"
     if hasattr(control, "continuous_update"):
         control.continuous_update = False

@@ -14,7 +14,16 @@ from matplotlib.figure import FigureBase
 
 from ..data.constants import TARGETS
 from ..results.metrics import METRIC_NAMES
-from ..results.paper import DATASET_NAMES, POSTER_ROWS, PROTOCOL_NAMES, ROWS, TABLE_TITLES, display_name, in_order
+from ..results.paper import (
+    COLUMNS,
+    DATASET_NAMES,
+    POSTER_ROWS,
+    PROTOCOL_NAMES,
+    ROWS,
+    TABLE_TITLES,
+    display_name,
+    in_order,
+)
 from ..results.tables import results_table
 from .panel import Panel, picture
 from .style import COLOURS, chance_line, html_table
@@ -76,7 +85,8 @@ def draw_results(
     Example: ``cd.plot.draw_results(scores)``.
     """
     scores = scores[scores["world"] == (world or scores["world"].iloc[0])]
-    columns = [(d, t) for d in DATASET_NAMES for t in ("arousal", "valence") if (scores["dataset"] == d).any()]
+    there = set(zip(scores["dataset"], scores["target"], strict=True))
+    columns = [column for column in COLUMNS if column in there]
     shown = {table: _rows_of(rows, table) for table in (1, 2)}
     height = _poster_height(scores, metric, rows)
     grid = {"height_ratios": [len(shown[1]), len(shown[2])], "width_ratios": [1] * len(columns)}
