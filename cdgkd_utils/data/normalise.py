@@ -32,18 +32,7 @@ class Normaliser:
 
     @classmethod
     def fit(cls, windows: Windows, train: np.ndarray) -> Normaliser:
-        """Estimate all scales from the training rows; no other row is read.
-
-        Parameters
-        ----------
-        windows : Windows
-        train : ndarray of int
-
-        Raises
-        ------
-        ValueError
-            No training row holds a valid frame.
-        """
+        """Estimate all scales from the training rows; no other row is read."""
         subjects = windows.index["subject"].to_numpy()[train]
         eeg_scale = {}
         for subject in np.unique(subjects):
@@ -60,12 +49,7 @@ class Normaliser:
         )
 
     def eeg_scales(self, subjects: np.ndarray) -> np.ndarray:
-        """Divisor of each window's channels, shape (n_windows, 28), µV, float32.
-
-        Parameters
-        ----------
-        subjects : ndarray of int, shape (n_windows,)
-        """
+        """Divisor of each window's channels, shape (n_windows, 28), µV, float32, from the windows' subjects."""
         return np.stack([self.eeg_scale.get(int(s), self.default_eeg_scale) for s in subjects]).astype(np.float32)
 
     def eeg(self, windows: Windows) -> np.ndarray:

@@ -25,39 +25,17 @@ ALL = slice(None)
 
 @dataclass(frozen=True)
 class Trial:
-    """One stimulus presentation of one subject.
+    """One stimulus presentation of one subject."""
 
-    Attributes
-    ----------
-    subject : int
-        Subject number, 1-based as on disk.
-    trial : int
-        Identity of the trial within the subject (DEAP: ``Experiment_id``).
-    presentation : int
-        Place of the trial in the session, 1-based (DEAP: ``Trial``; names the video file).
-    stimulus : str
-        Identity of the stimulus, for stimulus-wise splits.
-    eeg : ndarray, shape (28, n_times)
-        Stimulus part in µV at 128 Hz, channels in ``constants.CHANNELS`` order.
-    baseline : ndarray, shape (28, 384)
-        The 3 s before playback, in µV.
-    ratings : mapping
-        ``valence, arousal, dominance, liking`` on the 1..9 scale.
-    video : Path or None
-        The face clip; its time 0 is the first sample of ``eeg``.
-    video_rate : float or None
-        Frames per second of the clip where its header is known to be wrong (MAHNOB-HCI); None trusts the header.
-    """
-
-    subject: int
-    trial: int
-    presentation: int
-    stimulus: str
-    eeg: np.ndarray
-    baseline: np.ndarray
-    ratings: Mapping[str, float]
-    video: Path | None
-    video_rate: float | None = None
+    subject: int  # 1-based as on disk
+    trial: int  # identity within the subject (DEAP: Experiment_id)
+    presentation: int  # place in the session, 1-based (DEAP: Trial; names the video file)
+    stimulus: str  # identity of the stimulus, for splits by stimulus
+    eeg: np.ndarray  # (28, n_times): the stimulus in µV at 128 Hz, channels in constants.CHANNELS order
+    baseline: np.ndarray  # (28, 384): the 3 s before playback, in µV
+    ratings: Mapping[str, float]  # valence, arousal, dominance, liking on the 1..9 scale
+    video: Path | None  # the face clip; its time 0 is the first sample of `eeg`
+    video_rate: float | None = None  # frames per second where the clip's header is known to be wrong (MAHNOB-HCI)
 
 
 @dataclass
