@@ -1,283 +1,252 @@
-"""The long table, the paired comparisons, the readable forms and the paper's numbers."""
+"""From hand-made run folders to scores, the long table and what people read, worked out by hand."""
+
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
-from cdgkd_utils.results.display import as_text, caption, readable
-from cdgkd_utils.results.paired import paired, side_by_side
 from scipy import stats
 
-from cdgkd_utils.results import tables
-from cdgkd_utils.results.metrics import METRICS
-from cdgkd_utils.results.paper import METHODS, PAPER, POSTER_ROWS, ROWS, VARIANTS, paper_accuracy
-from cdgkd_utils.results.statistics import effect_size, holm, independent_repeats, mean_interval, paired_test
+from cdgkd_utils.config import Params
+from cdgkd_utils.results.paper import COLUMNS, METHODS, PAPER, POSTER_ROWS, ROWS, VARIANTS, display_name, place
+from cdgkd_utils.results.tables import (
+    SCORES,
+    ablation,
+    as_markdown,
+    caption,
+    cell_text,
+    collect,
+    measures,
+    poster_caption,
+    poster_table,
+    readable,
+    results_table,
+    runs_behind,
+    write_csv,
+)
 
-RAN = {  # rows with runs here; the others stay empty
-    1: ("ce", "ce_last", "ce_ls", "kd", "kd_drop", "takd", "dense", "cdgkd"),
-    2: ("eeg", "video", "fusion", "fusion_constant", "fusion_rebalanced"),
+TWIN, FILES = Params(profile="smoke"), Params(dataset="deap", data_root="x")
+# Eleven windows of six trials: (subject, trial, label, logits, P(high | latent)). Trial 12 of subject 1 and trial 2 of
+# subject 11 must not be taken for one, nor trial 5 of both.
+WINDOWS = [
+    (1, 1, 1, (0.0, 1.0), 0.9),  # 0 train
+    (1, 1, 1, (0.0, 1.0), 0.9),  # 1 train
+    (1, 12, 0, (2.0, 1.0), 0.1),  # 2 train
+    (1, 3, 0, (0.0, 5.0), 0.2),  # 3 val: scored nowhere
+    (1, 5, 1, (0.0, 3.0), 0.8),  # 4 unseen trial, right
+    (1, 5, 1, (3.0, 0.0), 0.8),  # 5 unseen trial, wrong
+    (11, 5, 0, (1.0, -1.0), 0.3),  # 6 unseen trial, right
+    (11, 5, 0, (1.0, 1.0), 0.3),  # 7 unseen trial, a tie counts as low: right
+    (11, 2, 1, (1.0, 0.5), 0.6),  # 8 train
+    (2, 1, 0, (0.0, 0.1), 0.4),  # 9 unseen subject, wrong
+    (2, 1, 0, (0.0, 900.0), 0.4),  # 10 unseen subject, wrong
+]
+PARTS = {"train": [0, 1, 2, 8], "val": [3], "test_trial": [4, 5, 6, 7], "test_subject": [9, 10]}
+S3, S2, S01 = (1 / (1 + np.exp(-z)) for z in (-3.0, -2.0, np.float32(0.1)))
+NAN = np.nan
+EXPECTED = {
+    # predicted 1 0 0 0 for labels 1 1 0 0: recalls 1/2 and 1; F1 of high 2/3, of low 4/5;
+    # P(prediction | latent) 0.8, 0.2, 0.7, 0.7. AUC: P(high) is s(3), s(-3) against s(-2), s(0): 2 of 4 pairs.
+    # Trial 1/5 means 1/2, a tie, so low and wrong; trial 11/5 means under 1/2, right. Each window has its own bin.
+    # Subject 1 said high 2 of 3 times in training, subject 11 the one time: high, high for labels 1 1 0 0.
+    "trial": {"accuracy": 0.75, "balanced_accuracy": 0.75, "macro_f1": (2 / 3 + 4 / 5) / 2, "auc": 0.5}
+    | {"vote_accuracy": 0.5, "worst_subject": NAN, "ece": (1 + S2 + 0.5) / 4, "majority": 0.5, "who": 0.5}
+    | {"brier": (S3**2 + (1 - S3) ** 2 + S2**2 + 0.25) / 4, "expected_accuracy": 0.6},
+    # One class only, one trial, two windows at s(0.1) and 1, of somebody unknown.
+    "subject": {"accuracy": 0.0, "balanced_accuracy": NAN, "macro_f1": NAN, "auc": NAN, "vote_accuracy": 0.0}
+    | {"worst_subject": NAN, "ece": (S01 + 1) / 2, "brier": (S01**2 + 1) / 2, "majority": 1.0, "who": NAN}
+    | {"expected_accuracy": 0.4},
 }
-KIND = {"profile": "smoke", "data": "made up"}
 
 
-def make_runs(table=2, methods=None, targets=tables.TARGETS, n=3, seed=0):
-    rng = np.random.default_rng(seed)
-    rows = [
-        {"table": table, "dataset": "deap", "target": target, "protocol": protocol, "method": method}
-        | {"repeat": fold // 2, "fold": fold % 2, "metric": metric, "value": rng.uniform(0.5, 0.7)}
-        | {"n_train": 300, "n_test": 100 if protocol == "trial" else 200}
-        | KIND
-        for target in targets
-        for protocol in tables.PROTOCOLS
-        for method in methods or RAN[table]
-        for fold in range(n)
-        for metric in METRICS
+def write_run(folder, name="ce", target="valence", fold=0, posterior=True, **result):
+    subject, trial, labels, logits, truth = (np.array(column) for column in zip(*WINDOWS, strict=True))
+    folder.mkdir(parents=True)
+    spec = {"recipe": {"name": name}, "target": target, "fold": fold, "seed": 7}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "result.json").write_text(json.dumps({"data": "hand-made"} | result))
+    stored = {"labels": labels, "subject": subject, "trial": trial, "logits": logits.astype(np.float32)}
+    stored |= {"posterior": truth if posterior else np.zeros(0)}
+    np.savez(folder / "outputs.npz", **stored, **{part: np.array(rows) for part, rows in PARTS.items()})
+    return folder
+
+
+def made_up(methods, table=1, n=4, world="mixed", targets=("valence", "arousal"), seed=0, folds=1):
+    """Tidy scores with random accuracies."""
+    rng, rows = np.random.default_rng(seed), []
+    for target in targets:
+        for protocol in ("trial", "subject"):
+            for method in methods:
+                for run in range(n):
+                    cell = (world, "deap", target, protocol, table, method, run // folds, run % folds)
+                    floors = {"majority": 0.56, "who": 0.58 if protocol == "trial" else NAN, "auc": 0.6}
+                    for metric, value in ({"accuracy": rng.uniform(0.5, 0.7)} | floors).items():
+                        rows.append((*cell, metric, value, 300, 100, n, "smoke", "made up", run, f"{method}-{run}"))
+    return pd.DataFrame(rows, columns=SCORES)
+
+
+def test_scores_by_hand(tmp_path):
+    scores = collect([(TWIN, 4, write_run(tmp_path / "run", fold=2))])
+    for protocol, expected in EXPECTED.items():
+        got = scores[scores["protocol"] == protocol].set_index("metric")["value"]
+        assert got.to_dict() == pytest.approx(expected, nan_ok=True)
+    constant = scores.drop(columns=["protocol", "metric", "value", "n_test"]).drop_duplicates().to_dict("records")
+    about = {"world": "mixed", "dataset": "deap", "target": "valence", "table": 1, "method": "ce", "repeat": 4}
+    about |= {"fold": 2, "n_train": 3, "n_expected": 1, "profile": "smoke", "data": "hand-made", "seed": 7}
+    assert constant == [about | {"run": "run"}]  # trials 1/1, 1/12 and 11/2, not four windows
+    assert scores.groupby("protocol")["n_test"].unique().map(list).to_dict() == {"trial": [2], "subject": [1]}
+
+
+def test_without_a_known_posterior_nothing_is_expected(tmp_path):
+    scores = collect([(FILES, 0, write_run(tmp_path / "run", posterior=False))])
+    assert "expected_accuracy" not in set(scores["metric"]) and set(scores["world"]) == {""}
+
+
+def test_a_guide_by_name_and_a_method_of_ones_own_stand_in_a_table_and_an_assistant_in_none(tmp_path):
+    runs = [
+        (TWIN, 0, write_run(tmp_path / "a", name="ta1")),
+        (TWIN, 0, write_run(tmp_path / "b", name="kd@eeg")),
+        (TWIN, 0, write_run(tmp_path / "c", name="mine", table=2, row="mine")),
+        (TWIN, 0, write_run(tmp_path / "d", name="emotionkd_teacher")),
+        (TWIN, 0, write_run(tmp_path / "e", name="ce")),
     ]
-    return pd.DataFrame(rows)
+    scores = collect(runs)
+    placed = scores[["table", "method"]].drop_duplicates().to_records(index=False).tolist()
+    assert placed == [(1, "ce"), (1, "kd@eeg"), (2, "emotionkd"), (2, "mine")]
+    for table, method in ((1, "kd@eeg"), (2, "mine")):
+        wide = readable(results_table(scores, table))
+        assert wide.loc[display_name(method), ("valence", "unseen trials")] == "75.0 n=1/1"
+    assert collect(runs[:1]).empty and collect([]).empty
 
 
-def summarise(runs, table=2, n_expected=3, **changes):
-    return tables.results_table(runs, table, n_expected, **(KIND | changes))
+def test_what_cannot_be_collected_is_named(tmp_path):
+    folder = write_run(tmp_path / "ce-1234")
+    with pytest.raises(ValueError, match="ce-1234 repeats"):
+        collect([(TWIN, 0, folder), (TWIN, 0, folder)])
+    with pytest.raises(ValueError, match="several profiles"):
+        collect([(TWIN, 0, folder), (Params(profile="quick"), 1, write_run(tmp_path / "b"))])
+    with np.load(folder / "outputs.npz") as outputs:
+        stored = dict(outputs)
+    stored["logits"][6] = np.nan
+    np.savez(folder / "outputs.npz", **stored)
+    with pytest.raises(ValueError, match="run ce-1234, test part 'test_trial': probability"):
+        collect([(TWIN, 0, folder)])
 
 
-def pick(long_table, **values):
-    for column, value in values.items():
-        long_table = long_table[long_table[column] == value]
-    assert len(long_table) == 1
-    return long_table.iloc[0]
-
-
-def test_columns_and_one_cell_by_hand():
-    runs = make_runs()
-    long_table = summarise(runs)
-    assert list(long_table.columns) == [
-        *("table", "dataset", "target", "protocol", "method", "metric", "mean", "sd", "n_runs", "n_expected"),
-        *("low", "high", "paper", "profile", "data", "interval"),
+def test_one_path_from_folders_to_the_table(tmp_path):
+    runs = [
+        (TWIN, 0, write_run(tmp_path / f"{target}{f}", target=target, fold=f))
+        for target in ("valence", "arousal")
+        for f in (0, 1)
     ]
-    cell = {"target": "arousal", "protocol": "subject", "method": "fusion", "metric": "accuracy"}
-    mine = runs
-    for column, value in cell.items():
-        mine = mine[mine[column] == value]
-    expected = mean_interval(100 * mine["value"], 300, 200)
-    row = pick(long_table, dataset="deap", **cell)
-    assert (row["mean"], row["sd"], row["n_runs"]) == pytest.approx((expected.mean, expected.sd, 3))
-    assert (row["low"], row["high"]) == pytest.approx((max(expected.low, 0), min(expected.high, 100)))
-    assert row["paper"] == 60.93
-    assert (row["profile"], row["data"], row["n_expected"]) == ("smoke", "made up", 3)
+    scores = collect(reversed(runs), {("mixed", "deap"): 3})
+    assert scores.equals(collect(runs, {("mixed", "deap"): 3}))
+    row = results_table(scores, 1).query("method == 'ce' and target == 'valence' and protocol == 'trial'").iloc[0]
+    assert (row["metric"], row["mean"], row["sd"], row["n_runs"], row["n_expected"]) == ("accuracy", 75, 0, 2, 3)
+    assert row["paper"] == PAPER[1, "ce", "deap", "valence"]
+    behind = runs_behind(scores, 1, "ce", "deap", "valence", "trial")
+    assert behind["run"].tolist() == ["valence0", "valence1"] and behind["value"].mean() == row["mean"]
 
 
-def test_intervals_over_repetitions_that_share_no_data():
-    runs = make_runs(n=6)  # three repetitions of two folds
-    cell = {"dataset": "deap", "target": "arousal", "protocol": "subject", "method": "fusion", "metric": "accuracy"}
-    mine = runs
-    for column, value in cell.items():
-        mine = mine[mine[column] == value]
-    means = [100 * mine.loc[mine["repeat"] == repeat, "value"].sum() / 2 for repeat in range(3)]
-    half = 4.302653 * np.std(means, ddof=1) / np.sqrt(3)
-    row = pick(summarise(runs, n_expected=6, own_data=True), **cell)
-    assert (row["low"], row["high"]) == pytest.approx((np.mean(means) - half, np.mean(means) + half), abs=1e-4)
-    assert (row["interval"], row["n_runs"], row["mean"]) == ("repetitions", 6, pytest.approx(np.mean(means)))
-    shared = pick(summarise(runs, n_expected=6), **cell)
-    assert shared["interval"] == "corrected" and shared["high"] - shared["low"] > row["high"] - row["low"]
-    few = runs[runs["repeat"] < 2]
-    pd.testing.assert_frame_equal(summarise(few, n_expected=6, own_data=True), summarise(few, n_expected=6))
+def test_one_target_only_hides_no_row_that_ran():
+    wide = readable(results_table(made_up(("ce", "kd"), targets=("valence",)), 1))
+    assert [target for target, _ in wide.columns] == ["valence"] * 3
+    assert wide.loc["KD"].str.contains("n=4/4").sum() == 2
+    assert (wide.loc["NST"].iloc[:2] == "0 of 4").all()
+    assert "KD" in as_markdown(wide) and "0 of 4" in as_markdown(wide)
 
 
-def test_rows_of_the_poster_that_nobody_ran_stand_as_zero_of_n():
-    long_table = summarise(make_runs())
-    accuracy = long_table[long_table["metric"] == "accuracy"]
-    assert len(accuracy) == 2 * 2 * 2 * len(ROWS[2])
-    row = pick(accuracy, dataset="deap", target="valence", protocol="trial", method="cnn_svm")
-    assert row["n_runs"] == 0 and row["paper"] == 64.32
-    assert np.isnan([row["mean"], row["sd"], row["low"], row["high"]].copy()).all()
-    assert (accuracy[accuracy["dataset"] == "mahnob"]["n_runs"] == 0).all()
+@pytest.mark.parametrize(("world", "kind"), [("mixed", "repetitions"), ("", "corrected")])
+def test_intervals_are_those_of_scipy_and_allow_for_what_the_runs_share(world, kind):
+    scores = made_up(("ce",), n=12, folds=3, world=world)
+    row = results_table(scores, 1).query("method == 'ce' and target == 'valence' and protocol == 'trial'").iloc[0]
+    mine = scores.query("metric == 'accuracy' and target == 'valence' and protocol == 'trial'")
+    values = 100 * mine["value"].to_numpy()
+    assert row["interval"] == kind and row["mean"] == pytest.approx(values.mean())
+    if kind == "repetitions":
+        low, high = stats.ttest_1samp(values.reshape(4, 3).mean(axis=1), 0).confidence_interval(0.95)
+    else:
+        half = stats.t.ppf(0.975, 11) * values.std(ddof=1) * np.sqrt(1 / 12 + 1 / 3)
+        low, high = values.mean() - half, values.mean() + half
+    assert (row["low"], row["high"]) == pytest.approx((max(low, 0), min(high, 100)))
 
 
-def test_the_paper_stands_on_accuracy_rows_only():
-    long_table = summarise(make_runs())
-    assert long_table.loc[long_table["metric"] != "accuracy", "paper"].isna().all()
-    assert pick(long_table, dataset="deap", target="valence", protocol="trial", method="eeg", metric="macro_f1")["mean"]
+def test_floors_stand_under_every_table_of_known_people():
+    long = results_table(made_up(("ce", "kd")), 1)
+    wide = readable(long)
+    assert wide.loc["majority class"].tolist() == ["56.0", "56.0", "–"] * 2
+    assert wide.loc["knows only who it is"].tolist() == ["58.0", "–", "–"] * 2  # nobody knows unseen people
+    assert set(readable(long, metric="auc").loc["knows only who it is"]) == {"–"}
+    assert poster_table(long).loc["knows only who it is", ("DEAP", "valence")] == "58.0"
 
 
-def test_the_table_does_not_depend_on_the_order_of_the_runs():
-    runs = make_runs()
-    pd.testing.assert_frame_equal(summarise(runs), summarise(runs.sample(frac=1, random_state=1)))
+def test_the_posters_layout():
+    scores = pd.concat([made_up(("ce", "kd", "cdgkd")), made_up(("fusion_rebalanced",), table=2)])
+    table = poster_table(results_table(scores, 1))
+    assert list(table.columns) == [
+        ("DEAP", "arousal"),
+        ("DEAP", "valence"),
+        ("MAHNOB-HCI", "arousal"),
+        ("MAHNOB-HCI", "valence"),
+    ]
+    values = (
+        100
+        * scores.query("method == 'kd' and target == 'valence' and protocol == 'trial' and metric == 'accuracy'")[
+            "value"
+        ]
+    )
+    assert table.loc["KD", ("DEAP", "valence")] == f"{values.mean():.1f} ± {values.std():.1f} (64.34)"
+    assert (
+        table.loc["KD", ("MAHNOB-HCI", "valence")] == "– (61.58)"
+        and table.loc["CE (no guide)", ("MAHNOB-HCI", "valence")] == "–"
+    )
+    both = [poster_table(results_table(scores, number)) for number in (2, 1)]
+    assert sum(len(one) + 4 for one in both) + 9 + 4 <= 45  # what `make run` prints, nine notebooks and places included
+    assert "unseen trials" in poster_caption(results_table(scores, 2)) and "4 runs" in caption(results_table(scores, 1))
 
 
-def test_no_runs_at_all_still_gives_the_table():
-    assert (summarise(make_runs().iloc[:0])["n_runs"] == 0).all()
+def test_cells_and_further_scores():
+    row = results_table(made_up(("ce",)), 1).query("metric == 'accuracy' and method == 'ce'")
+    row = next(row.itertuples())
+    assert cell_text(row, 4) == f"{row.mean:.1f} ± {row.sd:.1f} [{row.low:.1f}, {row.high:.1f}] n=4/4"
+    assert cell_text(None, 3) == "0 of 3"
+    table = measures(results_table(made_up(("ce",)), 1), "deap", "valence", "trial")
+    assert table.loc["CE (no guide)", "AUC"] == "60.0 ± 0.0" and table.loc["CDGKD"].eq("–").all()
+    with pytest.raises(ValueError, match="no rows of deap, valence, stimulus"):
+        measures(results_table(made_up(("ce",)), 1), "deap", "valence", "stimulus")
+    both = pd.concat([results_table(made_up(("ce", "dense", "cdgkd")), 1), results_table(made_up(("fusion",), 2), 2)])
+    five = ablation(both, "deap")
+    assert (
+        five.index.tolist() == list(VARIANTS) and five.loc["Variant 3: student alone", ("valence", "paper")] == "63.02"
+    )
 
 
-def test_a_score_that_is_undefined_is_not_counted():
-    runs = make_runs()
-    runs.loc[runs.index[(runs["metric"] == "macro_f1") & (runs["fold"] == 1)], "value"] = np.nan
-    long_table = summarise(runs)
-    cell = {"dataset": "deap", "target": "valence", "protocol": "trial", "method": "eeg"}
-    assert pick(long_table, metric="macro_f1", **cell)["n_runs"] == 2
-    assert pick(long_table, metric="accuracy", **cell)["n_runs"] == 3
+def test_the_printed_numbers_and_names():
+    assert PAPER[1, "cdgkd", "mahnob", "valence"] == 63.97 and PAPER[2, "fusion_rebalanced", "deap", "arousal"] == 68.68
+    assert len(PAPER) == 7 * 4 + 4 * 4 + 2 + 5 * 2  # the poster's two tables and the slides' ablation
+    for table, rows in POSTER_ROWS.items():
+        assert set(rows) <= set(ROWS[table]) <= set(METHODS)
+        for row in rows:
+            assert place(row)[0] == table or row == "emotionkd"
+    assert place("kd_gentle") == (0, "kd_gentle") and place("ce#8") == (1, "ce#8")
+    assert (
+        display_name("cdgkd") == "CDGKD" and display_name("kd@eeg") == "KD @eeg *" and display_name("mine") == "mine *"
+    )
+    assert COLUMNS[0] == ("deap", "arousal")
 
 
-def faults():
-    runs = make_runs()
-    yield "repeat the same run", pd.concat([runs, runs.iloc[[4]]]), {}
-    yield "profile 'quick'", pd.concat([runs, runs.iloc[[4]].assign(profile="quick", fold=7)]), {}
-    yield "data 'DEAP'", pd.concat([runs, runs.iloc[[4]].assign(data="DEAP", fold=7)]), {}
-    yield "unknown method 'fusionn'", runs.replace({"method": {"fusion": "fusionn"}}), {}
-    yield "unknown protocol 'window'", runs.replace({"protocol": {"trial": "window"}}), {}
-    yield "unknown metric 'acc'", runs.replace({"metric": {"accuracy": "acc"}}), {}
-    yield "expected a share", runs.assign(value=60.0), {}
-    yield "column n_train, data is missing", runs.drop(columns=["n_train", "data"]), {}
-    yield "n_expected is 2", runs, {"n_expected": 2}
-    yield "dataset deap is not among mahnob", runs, {"datasets": ("mahnob",)}
-    yield "table: expected one of 1, 2", runs, {"table": 3}
-
-
-@pytest.mark.parametrize(("message", "runs", "changes"), list(faults()), ids=lambda v: v if isinstance(v, str) else "")
-def test_planted_faults_are_named(message, runs, changes):
-    with pytest.raises(ValueError, match=message):
-        summarise(runs, **changes)
-
-
-def test_paired_differences_by_hand():
-    runs = make_runs()
-    result = paired(runs, 2, "fusion_rebalanced")
-    assert len(result) == 2 * 2 * 4
-    cell = runs[(runs["target"] == "valence") & (runs["protocol"] == "subject") & (runs["metric"] == "accuracy")]
-    value = {m: g.sort_values(["repeat", "fold"])["value"].to_numpy() for m, g in cell.groupby("method")}
-    expected = paired_test(100 * (value["fusion_rebalanced"] - value["eeg"]), 300, 200)
-    family = result[(result["target"] == "valence") & (result["protocol"] == "subject")]
-    row = family[family["method"] == "eeg"].iloc[0]
-    assert row[list(expected)].to_dict() == pytest.approx(expected)
-    assert family["p_holm"].to_numpy() == pytest.approx(holm(family["p"]))
-    differences = 100 * (value["fusion_rebalanced"] - value["eeg"])
-    assert row[["dz", "dz_low", "dz_high"]].tolist() == pytest.approx(effect_size(differences, 300, 200))
-    assert row["p_repeats"] == pytest.approx(independent_repeats(differences, [0, 0, 1])["p"])
-
-
-def test_paired_compares_shared_runs_only_and_is_antisymmetric():
-    runs = make_runs(methods=("eeg", "video"))
-    runs = runs[~((runs["method"] == "video") & (runs["repeat"] == 1))]
-    one = paired(runs, 2, "eeg")
-    other = paired(runs, 2, "video")
-    assert (one["n"] == 2).all()
-    assert one["mean"].to_numpy() == pytest.approx(-other["mean"].to_numpy())
-    assert one["p"].to_numpy() == pytest.approx(other["p"].to_numpy())
-
-
-def test_one_comparison_under_three_ideas_of_what_is_independent():
-    runs = make_runs(n=6)
-    where = {"dataset": "deap", "target": "valence", "protocol": "trial"}
-    table = side_by_side(runs, 2, "fusion_rebalanced", "fusion", "accuracy", **where)
-    assert list(table.index) == ["runs", "runs, corrected", "repetitions"]
-    mine = runs[(runs[["target", "protocol", "metric"]] == ["valence", "trial", "accuracy"]).all(axis=1)]
-    by_run = mine.pivot(index=["repeat", "fold"], columns="method", values="value")
-    difference = 100 * (by_run["fusion_rebalanced"] - by_run["fusion"]).to_numpy()
-    naive, corrected = stats.ttest_1samp(difference, 0), paired_test(difference, 300, 100)
-    assert table.loc["runs", "p"] == pytest.approx(naive.pvalue)
-    assert tuple(table.loc["runs", ["low", "high"]]) == pytest.approx(tuple(naive.confidence_interval(0.95)))
-    assert table.loc["runs, corrected", "p"] == pytest.approx(corrected["p"])
-    assert table.loc["runs, corrected", "dz"] == table.loc["runs", "dz"] == pytest.approx(corrected["dz"])
-    means = difference.reshape(3, 2).mean(axis=1)
-    assert table.loc["repetitions", ["n", "p"]].tolist() == pytest.approx([3, stats.ttest_1samp(means, 0).pvalue])
-    assert table.loc["repetitions", "dz"] == pytest.approx(means.mean() / means.std(ddof=1))
-    assert table["difference"].tolist() == pytest.approx([difference.mean()] * 3)
-    assert "repetitions" not in side_by_side(runs[runs["repeat"] == 0], 2, "eeg", "fusion", "accuracy", **where).index
-    with pytest.raises(ValueError, match="no run of cnn_svm in table 2"):
-        side_by_side(runs, 2, "fusion", "cnn_svm", "accuracy", **where)
-
-
-def test_paired_names_a_reference_without_runs():
-    with pytest.raises(ValueError, match="no run of 'cdgkd'"):
-        paired(make_runs(), 2, "cdgkd")
-
-
-def test_readable_cells():
-    runs = make_runs(methods=("eeg", "fusion"), targets=("valence",))
-    where = (runs["metric"] == "accuracy") & (runs["method"] == "eeg") & (runs["protocol"] == "trial")
-    runs.loc[where, "value"] = [0.60, 0.62, 0.64]
-    runs.loc[runs["metric"] == "majority", "value"] = 0.55
-    runs = runs[~((runs["method"] == "fusion") & ~((runs["repeat"] == 0) & (runs["fold"] == 0)))]
-    shown = readable(summarise(runs))
-    # half width 4.302653 * 2 * sqrt(1/3 + 1/3) = 7.0262
-    assert shown.loc["EEG alone", ("valence", "unseen trials")] == "62.0 ± 2.0 [55.0, 69.0] n=3/3"
-    assert shown.loc["EEG alone", ("valence", "paper")] == "61.27"
-    assert shown.loc["Plain fusion", ("valence", "unseen trials")].endswith(" n=1/3")
-    assert "±" not in shown.loc["Plain fusion", ("valence", "unseen trials")]
-    assert shown.loc["Video alone", ("valence", "unseen trials")] == "0 of 3"
-    assert shown.loc["EEG alone", ("arousal", "unseen subjects")] == "0 of 3"
-    assert shown.loc["majority class", ("valence", "unseen trials")] == "55.0"
-    assert shown.loc["Constant EEG weight *", ("valence", "paper")] == "–"
-
-
-def test_text_is_narrow_even_for_wide_numbers_and_says_what_it_is():
-    for table in (1, 2):
-        runs = make_runs(table, n=24).assign(data="synthetic twin (world complementary), a longer name than usual " * 2)
-        runs["value"] = np.where(runs["fold"] == 0, 0.0, 1.0)
-        runs.loc[runs["method"] == "eeg", "value"] = 1.0
-        long_table = summarise(runs, table, 24, data=runs["data"].iloc[0])
-        text = as_text(long_table)
-        assert max(map(len, text.splitlines())) <= 140
-        assert "profile: smoke" in text and "longer name" in text.replace("\n", " ")
-        for method in ROWS[table]:
-            assert METHODS[method].name in text
-
-
-def test_a_caption_needs_one_table():
-    both = pd.concat([summarise(make_runs()), summarise(make_runs(1), 1)])
-    with pytest.raises(ValueError, match="expected rows of one table"):
-        caption(both)
-    with pytest.raises(ValueError, match="'seed'"):
-        readable(both, dataset="seed")
-
-
-def test_csv_round_trip_and_no_part_is_ever_left(tmp_path, monkeypatch):
-    long_table = summarise(make_runs())
-    path = tables.write_csv(long_table, tmp_path / "new" / "table2.csv")
-    pd.testing.assert_frame_equal(pd.read_csv(path), long_table, rtol=1e-5, check_dtype=False)
+def test_a_file_is_whole_and_equal_tables_give_equal_bytes(tmp_path):
+    table = results_table(made_up(("ce",)), 1)
+    path = write_csv(table, tmp_path / "deep" / "table.csv")
     before = path.read_bytes()
-
-    def broken(*args, **kwargs):
-        args[1].write("half a ta")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(pd.DataFrame, "to_csv", broken)
-    with pytest.raises(OSError, match="disk full"):
-        tables.write_csv(long_table, path)
-    assert path.read_bytes() == before
-    assert [file.name for file in path.parent.iterdir()] == ["table2.csv"]
+    assert write_csv(table.copy(), path).read_bytes() == before
+    broken = pd.DataFrame({"a": [object()]})
+    broken["a"] = broken["a"].map(lambda _: Unwritable())
+    with pytest.raises(RuntimeError):
+        write_csv(broken, path)
+    assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == ["table.csv"]
 
 
-def test_the_posters_numbers():
-    assert len(PAPER) == 7 * 4 + 5 * 4 - 2 + 5 * 2
-    assert paper_accuracy(1, "cdgkd", "deap", "arousal") == 65.97
-    assert paper_accuracy(1, "nst", "deap", "arousal") == 57.36
-    assert paper_accuracy(1, "ambokd", "mahnob", "valence") == 61.98
-    assert paper_accuracy(2, "dgc_jca", "deap", "valence") == 57.75
-    assert paper_accuracy(2, "emotionkd", "mahnob", "arousal") == 60.66
-    assert np.isnan(paper_accuracy(2, "cnn_lstm", "mahnob", "valence"))
-    assert np.isnan(paper_accuracy(1, "ce_ls", "deap", "valence"))
-    # two columns of the poster, summed by hand
-    column = [paper_accuracy(1, method, "deap", "arousal") for method in POSTER_ROWS[1]]
-    assert sum(column) == pytest.approx(439.28)
-    column = [paper_accuracy(2, method, "deap", "valence") for method in POSTER_ROWS[2]]
-    assert sum(column) == pytest.approx(320.83)
-
-
-def test_the_ablation_names_rows_that_the_poster_prints():
-    for name, (table, method) in VARIANTS.items():
-        assert method in ROWS[table] and not np.isnan(paper_accuracy(table, method, "deap", "valence")), name
-    assert [paper_accuracy(*place, "deap", "arousal") for place in VARIANTS.values()] == [
-        60.93,
-        68.68,
-        61.47,
-        64.42,
-        65.97,
-    ]
-
-
-def test_every_row_is_known_and_only_controls_lack_a_paper_row():
-    for table in (1, 2):
-        assert set(POSTER_ROWS[table]) <= set(ROWS[table])
-        assert len(set(ROWS[table])) == len(ROWS[table])
-        for method in ROWS[table]:
-            printed = not np.isnan(paper_accuracy(table, method, "deap", "valence"))
-            assert printed == (METHODS[method].paper_row is not None) == (not METHODS[method].control)
+class Unwritable:
+    def __str__(self):
+        raise RuntimeError("no")
