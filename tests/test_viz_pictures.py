@@ -11,7 +11,7 @@ from matplotlib.colors import same_color
 from cdgkd_utils import viz
 from cdgkd_utils.data.constants import CHANNELS, SFREQ
 from cdgkd_utils.data.types import Windows
-from cdgkd_utils.viz import chain, data, embeddings, signals, worlds
+from cdgkd_utils.viz import data, embeddings, signals, worlds
 from cdgkd_utils.viz.panel import blank
 from cdgkd_utils.viz.style import COLOURS, STYLE_FILE
 
@@ -372,4 +372,3 @@ def test_worlds_of_ones_own_are_placed_by_theory_and_kept_when_tried():
     assert "is known" in part.status.value and len(made) == 1
     part.set(shared=0, brain=0, face=0)
     assert "weights" in part.status.value
-    assert chain.DROPS == (0.0, 0.25, 0.5, 0.75)

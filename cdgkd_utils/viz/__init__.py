@@ -52,9 +52,10 @@ _MODULES = {
     "signals": "draw_montage draw_ratings draw_steps draw_features draw_trial trial_browser",
     "data": "draw_twin draw_split draw_leak leak_o_meter",
     "embeddings": "project draw_embeddings draw_own_class make_scene draw_gap draw_tug tug_of_war",
-    "training": "draw_training LiveTraining draw_branches draw_tries tries_table rebalancing_tries",
-    "chain": "draw_method draw_memory draw_kept draw_shares draw_soft draw_agreement draw_silence draw_chain "
-    "soft_targets agreement silence chain_tries",
+    "training": "draw_training LiveTraining draw_branches draw_tries tries_table rebalancing_tries "
+    "draw_chain chain_tries",
+    "chain": "draw_method draw_memory draw_kept draw_shares draw_soft draw_agreement draw_silence "
+    "soft_targets agreement silence",
     "tables": "draw_results draw_claims draw_rows table_explorer",
     "student": "draw_what_if draw_sweep draw_reliability draw_face_maps draw_clip what_if own_clip",
     "worlds": "draw_worlds draw_world_shares draw_hypotheses world_explorer",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -17,13 +17,13 @@ from scipy.special import entr
 
 from ..data.constants import WINDOW_SECONDS
 from .data import arrow, box, sketch
-from .panel import Panel, picture, strip
+from .panel import Panel, bound, picture, strip
 from .style import COLOURS, chance_line, colour, html_table, part_name
+from .training import draw_grid
 
 TEMPERATURES = np.geomspace(0.5, 16, 41)
 BINS = np.linspace(0, 1, 21)
 HARD = 0.95  # a soft target above this is hardly softer than the label
-ASSISTANTS, DROPS = (0, 1, 2), (0.0, 0.25, 0.5, 0.75)
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -71,15 +71,9 @@ def draw_method(figure: FigureBase) -> None:
 
 @picture(8, lambda seen, *_, **__: 1.0 + 0.36 * len(seen))
 def draw_memory(figure: FigureBase, seen: pd.Series, unseen: pd.Series, unseen_name: str = "unseen trials") -> None:
-    """Negative log-likelihood of each guide on what its student is taught with, and on what nobody was trained on.
+    """Negative log-likelihood (nats) of each guide on what its student is taught with, and on unseen windows.
 
-    Parameters
-    ----------
-    seen, unseen : Series
-        In nats, by the guide's name, in the same order.
-    unseen_name : str
-
-    Example: ``cd.plot.draw_memory(quality["nll"], unseen["nll"], "unseen trials")``.
+    Example: ``cd.plot.draw_memory(quality["nll"], unseen["nll"], "unseen trials")``, Series by the guide's name.
     """
     if list(seen.index) != list(unseen.index):
         raise ValueError(f"seen and unseen: expected the same guides, got {list(seen.index)} and {list(unseen.index)}")
@@ -98,13 +92,7 @@ def draw_memory(figure: FigureBase, seen: pd.Series, unseen: pd.Series, unseen_n
 
 @picture(7.5, 2.2)
 def draw_kept(figure: FigureBase, kept: np.ndarray, guides: Sequence[str], title: str = "") -> None:
-    """Which guide taught in which mini-batch: coloured where kept, white where dropped.
-
-    Parameters
-    ----------
-    kept : ndarray of bool, shape (n_steps, n_guides)
-    guides : sequence of str
-    title : str
+    """Which guide taught in which mini-batch, `kept` (n_steps, n_guides): coloured where kept, white where dropped.
 
     Example: ``cd.plot.draw_kept(run.kept[:120], ["teacher", "assistant 1", "assistant 2"])``.
     """
@@ -128,16 +116,9 @@ def _raster(ax: Axes, kept: np.ndarray, guides: Sequence[str], title: str = "") 
 
 @picture(7.5, 2.9)
 def draw_shares(figure: FigureBase, log: pd.DataFrame, names: Mapping[str, str] | None = None) -> None:
-    """Share of the training loss that the labels and each guide contribute, over epochs.
+    """Share of the training loss that the labels (``loss_ce``) and each guide (``loss_kd_<guide>``) contribute.
 
-    Parameters
-    ----------
-    log : DataFrame
-        ``epoch``, ``loss_ce`` and one ``loss_kd_<guide>`` per guide: the terms as they enter the loss.
-    names : mapping, optional
-        Of guides to what they are called here.
-
-    Example: ``cd.plot.draw_shares(run.log, {"fusion_rebalanced": "teacher"})``.
+    Example: ``cd.plot.draw_shares(run.log, {"fusion_rebalanced": "teacher"})``; the second names guides.
     """
     columns = [column for column in log if column.startswith("loss_kd_")]
     if not columns or "loss_ce" not in log:
@@ -173,15 +154,7 @@ def _soft(answers: Any, role: str, part: str, temperature: float) -> np.ndarray:
 def draw_soft(figure: FigureBase, answers: Any, part: str, place: int, temperature: float) -> None:
     """Soft targets of one trial, of all windows of its part, and their entropy over the temperature.
 
-    Parameters
-    ----------
-    answers : ChainAnswers
-        What the networks of a chain say about all windows.
-    part : str
-    place : int
-        Number of the trial in the part, from 1.
-    temperature : float
-
+    `answers` are ChainAnswers; `place` is the trial's number in the part, from 1.
     Example: ``cd.plot.draw_soft(answers, "train", 1, temperature=2.0)``.
     """
     trials = _trials(answers, part)
@@ -217,13 +190,7 @@ def draw_soft(figure: FigureBase, answers: Any, part: str, place: int, temperatu
 
 
 def soft_targets(answers: Any, place: int | None = None) -> Panel:
-    """Part: how soft the guides' answers are, at any temperature, for any trial and part.
-
-    Parameters
-    ----------
-    answers : ChainAnswers
-    place : int, optional
-        Number of the training trial shown first; default: the one whose label the largest guide believes least.
+    """Part: how soft the guides' answers are; first the training trial whose label the largest believes least.
 
     Example: ``cd.plot.soft_targets(answers)``.
     """
@@ -232,10 +199,6 @@ def soft_targets(answers: Any, place: int | None = None) -> Panel:
         true = pd.Series(_soft(answers, answers.guides[0], "train", 1.0)[np.arange(len(rows)), answers.labels[rows]])
         mean = true.groupby([index["subject"].to_numpy(), index["trial"].to_numpy()]).mean()
         place = _trials(answers, "train").index(tuple(int(number) for number in mean.idxmin())) + 1
-
-    @picture(*draw_soft.size)
-    def draw(figure: FigureBase, temperature: float, part: str, place: int) -> None:
-        draw_soft(figure, answers, part, place, temperature)
 
     def summary(temperature: float, part: str, place: int) -> str:
         rows = {}
@@ -249,7 +212,7 @@ def soft_targets(answers: Any, place: int | None = None) -> Panel:
     options = [(f"{value:.2g}", float(value)) for value in TEMPERATURES]
     most = max(len(_trials(answers, part)) for part in answers.parts)
     return Panel(
-        draw,
+        bound(draw_soft, answers),
         {
             "temperature": ipywidgets.SelectionSlider(options=options, value=options[16][1], description="temperature"),
             "part": _part_buttons(answers),
@@ -276,24 +239,9 @@ def draw_agreement(figure: FigureBase, answers: Any, part: str) -> None:
     matrix = answers.agreement(part)
     ax = figure.add_axes((0.24, 0.25, 0.73, 0.66))
     low = min(0.5, float(matrix.min(axis=None)))
-    _grid(ax, matrix, (low, 1.0), "{:.0f}")
+    draw_grid(ax, matrix, (low, 1.0), "{:.0f}")
     ax.set_xticks(range(len(matrix)), matrix.columns, rotation=35, ha="right", rotation_mode="anchor")
     ax.set_title(f"Same answer (% of windows), {part_name(part)}", x=-0.25)
-
-
-def _grid(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], text: str) -> None:
-    """Shares as colours with their numbers in %; what is missing stays white."""
-    values = np.ma.masked_invalid(frame.to_numpy(dtype=float))
-    ax.imshow(values, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
-    for (row, column), value in np.ndenumerate(frame.to_numpy(dtype=float)):
-        bare = np.isnan(value)
-        shade = COLOURS["absent"] if bare else "white" if value < np.mean(limits) else "black"
-        words = "not\ntrained" if bare else text.format(100 * value)
-        ax.text(column, row, words, ha="center", va="center", color=shade, fontsize=8.5)
-    ax.set_xticks(range(frame.shape[1]), frame.columns)
-    ax.set_yticks(range(frame.shape[0]), frame.index)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
 
 
 def agreement(answers: Any) -> Panel:
@@ -301,11 +249,7 @@ def agreement(answers: Any) -> Panel:
 
     Example: ``cd.plot.agreement(answers)``.
     """
-
-    @picture(*draw_agreement.size)
-    def draw(figure: FigureBase, part: str) -> None:
-        draw_agreement(figure, answers, part)
-
+    draw = bound(draw_agreement, answers)
     settings = {part_name(part): {"part": part} for part in answers.parts}
     return Panel(draw, {"part": _part_buttons(answers)}, static=lambda: strip(draw, settings, columns=2))
 
@@ -315,16 +259,9 @@ Learners = Mapping[str, tuple[np.ndarray, Sequence[str], float]]
 
 @picture(9, 2.2)
 def draw_silence(figure: FigureBase, learners: Learners, learner: str, n_steps: int | None = None) -> None:
-    """Which guide a learner heard in which mini-batch, and in how many nobody spoke.
+    """Which guide a learner heard in which mini-batch (the first `n_steps`), and in how many nobody spoke.
 
-    Parameters
-    ----------
-    learners : mapping of str to (kept, guides, drop_prob)
-        By role: (n_steps, n_guides) bool, the guides' names, and the probability with which each is dropped.
-    learner : str
-    n_steps : int, optional
-        Only the first ones.
-
+    `learners`, by role: (kept, the guides' names, the probability with which each is dropped).
     Example: ``cd.plot.draw_silence({"student": (run.kept, guides, 0.5)}, "student", 120)``.
     """
     if learner not in learners:
@@ -340,104 +277,13 @@ def silence(learners: Learners) -> Panel:
 
     Example: ``cd.plot.silence({"student": (run.kept, guides, 0.5)})``.
     """
-
-    @picture(*draw_silence.size)
-    def draw(figure: FigureBase, learner: str, n_steps: int) -> None:
-        draw_silence(figure, learners, learner, n_steps)
-
     longest = max(len(kept) for kept, _, _ in learners.values())
     names = list(learners)
     return Panel(
-        draw,
+        bound(draw_silence, learners),
         {
             "learner": ipywidgets.ToggleButtons(options=names, value=names[-1], description="who learns"),
             "n_steps": ipywidgets.IntSlider(min(120, longest), 10, longest, 10, description="first mini-batches"),
         },
         static={name: {"learner": name, "n_steps": 120} for name in names},
-    )
-
-
-# ---- other chains -------------------------------------------------------------------------------
-
-
-@picture(10.5, 3.0)
-def draw_chain(figure: FigureBase, tried: pd.DataFrame, chosen: tuple[int, float] | None = None) -> None:
-    """Accuracy and agreement by assistants and drop probability, and how often all guides are silent.
-
-    Parameters
-    ----------
-    tried : DataFrame
-        One row per student: ``n_assistants, drop_prob`` and, as shares, ``balanced_accuracy, agreement, silent``.
-    chosen : (assistants, drop probability), optional
-        Gets a frame.
-
-    Example: ``cd.plot.draw_chain(pd.DataFrame([train_chain(experiment, 2, 0.5)]))``.
-    """
-    if tried.duplicated(["n_assistants", "drop_prob"]).any():
-        raise ValueError("tried: expected one row for each number of assistants and drop probability")
-    shown = {"balanced_accuracy": "Balanced accuracy (%), validation"}
-    shown["agreement"] = "Same answer as the teacher (%), validation"
-    for left, (measure, title) in zip((0.05, 0.375), shown.items(), strict=True):
-        grid = tried.pivot(index="n_assistants", columns="drop_prob", values=measure)
-        grid = grid.reindex(index=list(ASSISTANTS), columns=list(DROPS)).astype(float)
-        ends = (np.nanmin(grid), np.nanmax(grid)) if len(tried) else (0.5, 0.5)
-        middle = np.mean(ends)  # at least 10 points wide: colours must not blow up a difference of one window
-        ax = figure.add_axes((left, 0.18, 0.28, 0.68))
-        _grid(ax, grid, (min(ends[0], middle - 0.05), max(ends[1], middle + 0.05)), "{:.1f}")
-        ax.set(xlabel="drop probability of each guide", ylabel="assistants", title=title)
-        if chosen is not None:
-            corner = DROPS.index(chosen[1]) - 0.5, ASSISTANTS.index(chosen[0]) - 0.5
-            frame = {"fill": False, "edgecolor": COLOURS["student"], "linewidth": 2.5, "clip_on": False}
-            ax.add_patch(Rectangle(corner, 1, 1, **frame))
-    ax, drop = figure.add_axes((0.74, 0.18, 0.25, 0.68)), np.linspace(0, 1, 101)
-    for n, role, marker in zip(ASSISTANTS, ("teacher", "ta1", "ta2"), "os^", strict=True):
-        ax.plot(drop, 100 * drop ** (n + 1), color=COLOURS[role], linewidth=1, label=f"{n + 1}")
-        mine = tried[tried["n_assistants"] == n]
-        ax.plot(mine["drop_prob"], 100 * mine["silent"], marker, color=COLOURS[role])
-    ax.set(xlim=(0, 1), ylim=(-3, 100), xlabel="drop probability of each guide", ylabel="mini-batches (%)")
-    ax.set_title("No guide speaks; lines: expected")
-    ax.legend(title="guides", loc="upper left", title_fontsize=8)
-
-
-def chain_tries(train: Callable[..., dict[str, float]], tried: Iterable[dict[str, float]] = ()) -> Panel:
-    """Part: assistants and drop probability to choose; the button trains that student, or all twelve.
-
-    Parameters
-    ----------
-    train : callable
-        ``train(n_assistants, drop_prob, tell=…)`` to a row of :func:`draw_chain`, such as
-        ``partial(train_chain, experiment)``.
-    tried : iterable of dict
-        Rows that are there from the beginning.
-
-    Example: ``cd.plot.chain_tries(partial(train_chain, experiment))``.
-    """
-    rows = {(row["n_assistants"], row["drop_prob"]): row for row in tried}
-
-    @picture(*draw_chain.size)
-    def draw(figure: FigureBase, assistants: int, drop: float, which: str) -> None:
-        columns = ["n_assistants", "drop_prob", "balanced_accuracy", "agreement", "silent"]
-        draw_chain(figure, pd.DataFrame(list(rows.values()), columns=columns), (assistants, drop))
-
-    def press(tell: Callable[[float, str], None], assistants: int, drop: float, which: str) -> None:
-        wanted = [(n, p) for n in ASSISTANTS for p in DROPS] if which == "all" else [(assistants, drop)]
-        missing = [place for place in wanted if place not in rows]
-        for number, (n, p) in enumerate(missing):
-            name = f"student {number + 1} of {len(missing)}: {n} assistants, drop {p:g}"
-
-            def told(share: float, text: str, number: int = number, name: str = name) -> None:
-                tell((number + share) / len(missing), f"{name}, {text}")
-
-            told(0.0, "training")
-            rows[n, p] = train(n, p, tell=told)
-
-    drops, which = [(f"{p:g}", p) for p in DROPS], [("this student", "one"), ("all twelve students", "all")]
-    return Panel(
-        draw,
-        {
-            "assistants": ipywidgets.ToggleButtons(options=ASSISTANTS, value=2, description="assistants"),
-            "drop": ipywidgets.ToggleButtons(options=drops, value=0.5, description="drop probability"),
-            "which": ipywidgets.Dropdown(options=which, description="train"),
-        },
-        button=("Train", press),
     )

@@ -13,7 +13,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.patches import FancyArrowPatch, Patch
 
 from ..data.types import Windows
-from .panel import Panel, picture
+from .panel import Panel, bound, picture
 from .style import COLOURS, chance_line, colour, part_name
 
 KINDS = {"true": "true\nlabels", "permuted": "permuted\nlabels"}
@@ -50,12 +50,7 @@ def arrow(ax: Axes, start: tuple, end: tuple, shade: str = "0.4", text: str = ""
 def draw_twin(figure: FigureBase, world) -> None:
     """How the synthetic twin is made: a hidden feeling, two views of it, and a rating that is partly chance.
 
-    Parameters
-    ----------
-    world : str or World
-        A name such as "shared_view"; its shares of a rating's variance stand in the boxes.
-
-    Example: ``cd.plot.draw_twin("shared_view")``.
+    Example: ``cd.plot.draw_twin("shared_view")``, a world's name or a World.
     """
     if isinstance(world, str):
         from ..data.twin import find_world
@@ -91,14 +86,7 @@ def draw_twin(figure: FigureBase, world) -> None:
 def draw_split(figure: FigureBase, index: pd.DataFrame, parts: Mapping[str, np.ndarray]) -> None:
     """Subjects down, trials across, each trial in the colour of the part that holds its windows.
 
-    Parameters
-    ----------
-    index : DataFrame
-        One row per window with ``subject`` and ``trial``.
-    parts : mapping
-        Name of each part to its rows of `index`, as ``Fold.parts()`` gives them. A trial with windows in two parts is
-        pink and counted in the title; a trial in no part stays white.
-
+    `parts` are rows of `index` by name, as ``Fold.parts()``. A trial in two parts is pink and counted in the title.
     Example: ``cd.plot.draw_split(windows.index, fold.parts())``.
     """
     ax = figure.add_axes((0.08, 0.22, 0.91, 0.7))
@@ -143,17 +131,8 @@ def draw_leak(
 ) -> None:
     """Who trains and who is tested under a protocol, what both parts share, and the accuracy that comes of it.
 
-    Parameters
-    ----------
-    windows : Windows
-    folds : mapping of str to Fold
-        The fold that is drawn, by protocol.
-    scores : DataFrame
-        From ``leak_scores``: ``protocol, labels, fold, accuracy, same_trial``, the last two as shares.
-    protocol : str
-    labels : {"true", "permuted", "both"}
-
-    Example: ``cd.plot.draw_leak(windows, folds, scores, "window", "both")``.
+    `folds` by protocol; `scores` from ``leak_scores``: ``protocol, labels, fold, accuracy, same_trial`` (shares);
+    `labels`: "true", "permuted" or "both". Example: ``cd.plot.draw_leak(windows, folds, scores, "window", "both")``.
     """
     mine = scores[scores["protocol"] == protocol]
     kinds = list(KINDS) if labels == "both" else [labels]
@@ -196,21 +175,15 @@ def shared_units(index: pd.DataFrame, fold) -> dict[str, tuple[int, int]]:
 
 
 def leak_o_meter(windows: Windows, folds: Mapping[str, object], scores: pd.DataFrame) -> Panel:
-    """Part: what is dealt to training and test as a whole, and what the accuracy is worth.
-
-    Parameters as for :func:`draw_leak`.
+    """Part: what is dealt to training and test as a whole, and what the accuracy is worth; see :func:`draw_leak`.
 
     Example: ``cd.plot.leak_o_meter(windows, folds, scores)``.
     """
 
-    @picture(*draw_leak.size)
-    def draw(figure: FigureBase, protocol: str, labels: str) -> None:
-        draw_leak(figure, windows, folds, scores, protocol, labels)
-
     kinds = [("true", "true"), ("permuted between trials", "permuted"), ("both", "both")]
     wholes = [(f"{name}s", name) for name in folds]
     return Panel(
-        draw,
+        bound(draw_leak, windows, folds, scores),
         {
             "protocol": ipywidgets.ToggleButtons(options=wholes, description="what is dealt as a whole"),
             "labels": ipywidgets.ToggleButtons(options=kinds, description="labels"),

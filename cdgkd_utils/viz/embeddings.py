@@ -14,7 +14,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from ..results.metrics import separation
-from .panel import Panel, picture, strip
+from .panel import Panel, bound, picture, strip
 from .style import COLOURS, colour, part_name
 from .training import NAMES, draw_curve
 
@@ -33,25 +33,10 @@ class Projection(NamedTuple):
 def project(
     embeddings: np.ndarray, prototypes: np.ndarray, n_points: int, rng: np.random.Generator, method: str = "umap"
 ) -> Projection:
-    """Embeddings in two dimensions, and the prototypes by the same map.
+    """Embeddings (n_windows, n_features) in two dimensions, and prototypes (n_classes, n_features) by the same map.
 
-    To show training and test windows in one map, project them together and pick by ``rows``.
-
-    Parameters
-    ----------
-    embeddings : ndarray, shape (n_windows, n_features)
-    prototypes : ndarray, shape (n_classes, n_features)
-    n_points : int
-        Largest number of windows that are embedded; `rng` draws them.
-    rng : numpy Generator
-    method : {"umap", "pca"}
-        UMAP coordinates differ between machines and versions: look at them, never compare them. PCA is exact.
-
-    Raises
-    ------
-    ValueError
-        An unknown method, or shapes that do not fit.
-
+    `rng` draws at most `n_points` windows. UMAP coordinates differ between machines: look at them, never compare them;
+    "pca" is exact. To show two parts in one map, project them together and pick by ``rows``.
     Example: ``xy, rows, stars = cd.plot.project(embeddings, prototypes, 600, np.random.default_rng(0))``.
     """
     if method not in METHODS:
@@ -96,13 +81,7 @@ def scatter(ax: Axes, xy: np.ndarray, labels: np.ndarray, stars: np.ndarray | No
 
 @picture(7.6, lambda panels, **_: 3.75 * -(-len(panels) // 2) + 0.4)
 def draw_embeddings(figure: FigureBase, panels: Mapping[str, Sequence], axis_name: str = "UMAP") -> None:
-    """Windows and prototypes of several embeddings, two beside each other.
-
-    Parameters
-    ----------
-    panels : mapping of str to (xy, labels, prototypes_xy, note)
-        By the title; the note stands below, such as the separation in numbers.
-    axis_name : str
+    """Windows and prototypes of several embeddings; `panels` are (xy, labels, prototypes_xy, note) by title.
 
     Example: ``cd.plot.draw_embeddings({"EEG, training": (xy, labels, stars, "gap 1.2")})``.
     """
@@ -122,12 +101,7 @@ def draw_embeddings(figure: FigureBase, panels: Mapping[str, Sequence], axis_nam
 
 @picture(5.5, 2.9)
 def draw_own_class(figure: FigureBase, probabilities: Mapping[str, np.ndarray]) -> None:
-    """How sure each modality's prototypes are of the windows' own classes.
-
-    Parameters
-    ----------
-    probabilities : mapping of str to ndarray, shape (n_windows,)
-        By modality: probability of the own class by the distance to the prototypes.
+    """How sure each modality's prototypes are of the windows' own classes: probabilities (n_windows,) by modality.
 
     Example: ``cd.plot.draw_own_class({"eeg": p_eeg, "video": p_video})``.
     """
@@ -144,18 +118,11 @@ def draw_own_class(figure: FigureBase, probabilities: Mapping[str, np.ndarray]) 
 
 @dataclass(frozen=True)
 class Scene:
-    """Recorded trainings in two dimensions: one projection per modality, in which only the embeddings move.
+    """Recorded trainings in two dimensions: one projection per modality, so that only the embeddings move.
 
-    Attributes
-    ----------
-    histories : dict of str to History
-    epochs : ndarray, shape (n_frames,)
-    points, stars : dict of (str, str) to ndarray, shapes (n_frames, n_shown, 2) and (n_frames, n_classes, 2)
-        By history and modality.
-    explained, reach : dict of str to ndarray, float
-        By modality: variance share of both axes, and half the width of the frame.
-    gaps : DataFrame
-        ``teacher, modality, part, epoch, gap``: distance of the class means over the spread within a class.
+    ``points, stars`` by (history, modality): (n_frames, n_shown or n_classes, 2); by modality ``explained``, both axes'
+    shares of the variance, and ``reach``, half the width of the frame; ``gaps``: ``teacher, modality, part, epoch,
+    gap``, the distance of the class means over the spread within a class.
     """
 
     histories: dict[str, Any]
@@ -176,17 +143,11 @@ class Scene:
 
 
 def make_scene(histories: Mapping[str, Any]) -> Scene:
-    """Project all frames of all histories by one principal component analysis (PCA) per modality.
+    """Project all frames of all histories, of the same windows, by one principal component analysis per modality.
 
-    It is fitted to the training windows of the last frame, of all histories together. Each frame is centred on its
-    training windows: distances to prototypes do not depend on where the cloud lies.
-
-    Parameters
-    ----------
-    histories : mapping of str to History
-        By the name shown, of the same windows. Frames that not all have (an early stop) are left out.
-
-    Example: ``scene = cd.plot.make_scene({"plain": history, "rebalanced": other})``.
+    It is fitted to the training windows of the last frame. Each frame is centred on its training windows: distances to
+    prototypes do not depend on where the cloud lies. Frames that not all histories have (an early stop) are left out.
+    Example: ``cd.plot.make_scene({"plain": history, "rebalanced": other})``.
     """
     from sklearn.decomposition import PCA
 
@@ -247,16 +208,7 @@ def _tug_height(scene: Scene, *_, curves: bool = True, **__) -> float:
 def draw_tug(figure: FigureBase, scene: Scene, epoch: int, part: str = "train", curves: bool = True) -> None:
     """Embeddings and prototypes of both modalities as `epoch` begins, a row per teacher; beside them the balance.
 
-    Parameters
-    ----------
-    scene : Scene
-    epoch : int
-    part : {"train", "val"}
-        Windows shown.
-    curves : bool
-        Without, the clouds alone, below each other: for a film strip.
-
-    Example: ``cd.plot.draw_tug(scene, epoch=3)``.
+    `part`: "train" or "val" windows. Without `curves`, the clouds alone. Example: ``cd.plot.draw_tug(scene, epoch=3)``.
     """
     if epoch not in scene.epochs:
         raise ValueError(f"epoch: expected one of {', '.join(map(str, scene.epochs))}, got {epoch}")
@@ -321,19 +273,13 @@ def tug_of_war(scene: Scene, n_frames: int = 5) -> Panel:
     shown = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, n_frames).round().astype(int))]
     parts = [(f"{part_name(part)} windows", part) for part in ("train", "val")]
 
-    @picture(10.8, _tug_height(scene))
-    def draw(figure: FigureBase, epoch: int, part: str) -> None:
-        draw_tug(figure, scene, epoch, part)
-
-    @picture(2.1, _tug_height(scene, curves=False))
-    def clouds(figure: FigureBase, epoch: int) -> None:
-        draw_tug(figure, scene, epoch, curves=False)
-
+    draw = bound(draw_tug, scene)
+    frames = {f"epoch {epoch}": {"epoch": epoch, "curves": False} for epoch in shown}
     return Panel(
         draw,
         {
             "epoch": ipywidgets.SelectionSlider(options=epochs, value=epochs[-1], description="epoch"),
             "part": ipywidgets.ToggleButtons(options=parts, description="shown"),
         },
-        static=lambda: strip(clouds, {f"epoch {epoch}": {"epoch": epoch} for epoch in shown}, columns=n_frames),
+        static=lambda: strip(draw, frames, columns=n_frames),
     )

@@ -6,7 +6,7 @@ import base64
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from io import BytesIO
 from threading import RLock
 from typing import Any
@@ -45,6 +45,16 @@ def picture(width: float | Callable[..., float], height: float | Callable[..., f
 
 def _size(draw: Callable, *args: Any, **values: Any) -> tuple[float, float]:
     return tuple(edge(*args, **values) if callable(edge) else edge for edge in getattr(draw, "size", (7.0, 3.2)))
+
+
+def bound(draw: Callable, *given: Any) -> Callable:
+    """A drawing whose first values are given, so that only those of the controls are left."""
+
+    def drawn(figure: FigureBase, **values: Any) -> FigureBase:
+        return draw(figure, *given, **values)
+
+    drawn.size = tuple(partial(edge, *given) if callable(edge) else edge for edge in draw.size)
+    return drawn
 
 
 def blank(width: float, height: float) -> Figure:
@@ -94,17 +104,9 @@ def _listed(lead: str, words: list[str]) -> str:
 
 
 def strip(draw: Callable, settings: Mapping[str, Mapping] | Sequence[Mapping], columns: int = 1) -> Figure:
-    """The same drawing at several settings: the static twin of what :func:`explore` makes live.
+    """The same drawing at several settings, ``{title: values}`` or a list of values: what :func:`explore` makes live.
 
-    Parameters
-    ----------
-    draw : callable
-        ``draw(figure, **values)``.
-    settings : mapping or sequence
-        Values of each picture, by the title above it; in a sequence the title is made of the values.
-    columns : int
-
-    Example: ``cd.strip(draw, [{"temperature": 1}, {"temperature": 8}])``.
+    Example: ``cd.strip(draw, [{"temperature": 1}, {"temperature": 8}], columns=2)``.
     """
     if not isinstance(settings, Mapping):
         settings = {", ".join(f"{name} {value}" for name, value in one.items()): one for one in settings}
@@ -128,12 +130,7 @@ def strip(draw: Callable, settings: Mapping[str, Mapping] | Sequence[Mapping], c
 class Panel:
     """Controls, a picture that follows them, and a line that says what is computed or wrong; made by :func:`explore`.
 
-    Attributes
-    ----------
-    controls : dict of str to Widget
-    picture, text, status : HTML
-    error : BaseException or None
-        What the last drawing or pressing came to.
+    ``controls`` by name; ``picture``, ``text`` and ``status`` are HTML widgets, ``error`` is what went wrong last.
     """
 
     def __init__(self, draw, controls, *, button=None, text=None, static=None, follow=None):
@@ -260,8 +257,7 @@ def explore(draw: Callable, controls: Mapping[str, Any], **options: Any) -> Pane
     draw : callable
         ``draw(figure, **values)``, with a value for each control.
     controls : mapping
-        By the name of the value: a widget, or as for ``ipywidgets.interact`` ``(low, high)``, ``(low, high, step)``,
-        a list or a mapping of choices, True or False.
+        By the name of the value: a widget, or as for ``ipywidgets.interact`` (low, high, step), a list or a mapping.
     button : (label, action), optional
         For what takes longer than 0.3 s: a press calls ``action(tell, **values)``, then the picture is drawn again;
         ``tell(share, text)`` shows progress.

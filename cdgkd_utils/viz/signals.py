@@ -93,17 +93,10 @@ def draw_ratings(figure: FigureBase, index: pd.DataFrame) -> None:
 def draw_steps(
     figure: FigureBase, steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0, seconds: float = 2.0
 ) -> None:
-    """The same seconds of one channel after each step of the preparation.
+    """The same seconds (from `first` on) of one channel after each step of the preparation.
 
-    Parameters
-    ----------
-    steps : sequence of (name, signal, sfreq)
-        As a reader's ``trace`` is filled: signals (n_channels, n_times) whose time 0 is the clip's start. Of signals
-        without a row per channel of the 28, the first row is drawn.
-    channel : str
-    first, seconds : float
-        Where the stretch begins, and how long it is, in s.
-
+    `steps` are ``(name, signal, sfreq)`` as a reader's ``trace`` is filled: (n_channels, n_times) in µV from the clip's
+    start on. Of a signal without a row for each of the 28 channels, the first row is drawn.
     Example: ``cd.plot.draw_steps(steps, channel="O2")``.
     """
     if channel not in CHANNELS:
@@ -121,15 +114,7 @@ def draw_steps(
 
 @picture(7.5, 3.3)
 def draw_features(figure: FigureBase, frames: np.ndarray, features: np.ndarray, times: np.ndarray) -> None:
-    """The five frames of a window, and below each what the student is given of it.
-
-    Parameters
-    ----------
-    frames : ndarray, shape (5, size, size, 3), uint8
-    features : ndarray, shape (5, 768)
-        Of the extractor ``hog``: 8 × 8 cells of 12 numbers.
-    times : ndarray, shape (5,)
-        In s.
+    """The frames of a window (5, size, size, 3), and what the student is given of each: 8 × 8 cells of 12 numbers.
 
     Example: ``cd.plot.draw_features(frames, windows.video_at(row), times)``.
     """
@@ -194,21 +179,10 @@ def draw_trial(
     band: str = "alpha",
     scales: Scales | None = None,
 ) -> None:
-    """Everything that was recorded of one window: EEG, faces, spectrum, head map, ratings.
+    """Everything that was recorded of one window, by its number `row`: EEG, faces, spectrum, head map, ratings.
 
-    Parameters
-    ----------
-    windows : Windows
-    row : int
-        Number of the window.
-    pictures : (frames, mask, times)
-        (5, size, size, 3) uint8, (5,) bool, (5,) in s from the window's start; as ``window_frames`` gives them.
-    band : {"theta", "alpha", "beta", "gamma"}
-        Of the head map.
-    scales : Scales, optional
-        Default: of the whole data set.
-
-    Example: ``cd.plot.draw_trial(windows, 0, window_frames(params, windows, 0))``.
+    `pictures` are (frames, mask, times): (5, size, size, 3) uint8, (5,) bool, (5,) in s from the window's start.
+    Example: ``cd.plot.draw_trial(windows, 0, pictures, band="alpha")``.
     """
     if band not in BANDS:
         raise ValueError(f"band: expected one of {', '.join(BANDS)}, got {band!r}")
@@ -291,14 +265,7 @@ def _draw_scale(ax: Axes, which: pd.Series) -> None:
 def trial_browser(windows: Windows, params: Params, row: int | None = None) -> Panel:
     """Part: any moment of any trial, by sliders for subject, trial, time and the band of the head map.
 
-    Parameters
-    ----------
-    windows : Windows
-    params : Params
-        What they were loaded with; tells where the frames are.
-    row : int, optional
-        Number of the window shown first; default: the middle one.
-
+    `params` are what the windows were loaded with; `row` is the window shown first, by default the middle one.
     Example: ``cd.plot.trial_browser(lab.windows, lab.params)``.
     """
     from ..data.windows import trial_frames

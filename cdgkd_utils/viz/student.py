@@ -44,11 +44,6 @@ def _answers(ax: Axes, look: Any) -> None:
 def draw_what_if(figure: FigureBase, look: Any) -> None:
     """One window after a change: its frames and their weight, what each network says, where the EEG counts.
 
-    Parameters
-    ----------
-    look : WindowAnswers
-        From ``WhatIf.look``.
-
     Example: ``cd.plot.draw_what_if(what_if.look(0, part="lower", share=45))``.
     """
     # One picture for all frames: ten axes would take longer than a move may.
@@ -78,11 +73,6 @@ def draw_what_if(figure: FigureBase, look: Any) -> None:
 
 def what_if(answers: Any) -> Panel:
     """Part: change a window's pictures or its EEG and see who is impressed.
-
-    Parameters
-    ----------
-    answers : WhatIf
-        Networks and test windows, from ``deploy.what_if``.
 
     Example: ``cd.plot.what_if(WhatIf(experiment, networks, rows))``.
     """
@@ -124,13 +114,7 @@ def what_if(answers: Any) -> Panel:
 
 @picture(9.6, lambda table, *_, **__: 2.2 * -(-table["change"].nunique() // 4) + 0.6)
 def draw_sweep(figure: FigureBase, table: pd.DataFrame, score: str = "accuracy") -> None:
-    """A score of each network against the strength of each change.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From ``WhatIf.sweep``: ``change, unit, strength, role`` and the scores, shares.
-    score : {"accuracy", "same", "moved"}
+    """A `score` ("accuracy", "same" or "moved") of each network against the strength of each change.
 
     Example: ``cd.plot.draw_sweep(what_if.sweep(), "moved")``.
     """
@@ -158,13 +142,7 @@ def draw_sweep(figure: FigureBase, table: pd.DataFrame, score: str = "accuracy")
 
 @picture(6.4, 3.2)
 def draw_reliability(figure: FigureBase, labels: np.ndarray, answers: Mapping[str, np.ndarray]) -> None:
-    """Observed share of high against predicted P(high), in ten bins of equally many windows.
-
-    Parameters
-    ----------
-    labels : ndarray, shape (n_windows,)
-    answers : mapping of str to ndarray, shape (n_windows,)
-        P(high), by what the legend says.
+    """Observed share of high against predicted P(high), in ten bins of equally many windows; answers by name.
 
     Example: ``cd.plot.draw_reliability(labels, {"as trained": p, "T = 2": softer})``.
     """
@@ -185,13 +163,6 @@ def draw_face_maps(
     figure: FigureBase, frames: Sequence[np.ndarray], maps: Sequence[np.ndarray], titles: Sequence[str]
 ) -> None:
     """Faces under the change of the student's P(high) that covering each box makes.
-
-    Parameters
-    ----------
-    frames : sequence of ndarray, shape (size, size, 3), uint8
-    maps : sequence of ndarray, shape (n_boxes, n_boxes)
-        P(high) as it is minus P(high) with the box covered.
-    titles : sequence of str
 
     Example: ``cd.plot.draw_face_maps([face], [what_if.face_map(0)], ["P(high) = 0.71"])``.
     """
@@ -222,19 +193,8 @@ def draw_clip(
 ) -> None:
     """The middle frame of each window of a clip above P(high) over time.
 
-    Parameters
-    ----------
-    name : str
-    frames : ndarray, shape (n_windows, 5, size, size, 3), uint8
-        Of more than 12 windows, 12 evenly spaced ones are shown.
-    mask : ndarray, shape (n_windows, 5), bool
-    p_high : ndarray, shape (n_windows,)
-        NaN where the student has no answer: a gap.
-    target : str
-        What is high.
-    truth : float
-        The true P(high) of a synthetic clip.
-
+    Frames (n_windows, 5, size, size, 3), mask (n_windows, 5), P(high) (n_windows,), NaN without an answer; `target` is
+    what is high, `truth` is the true P(high) of a synthetic clip.
     Example: ``cd.plot.draw_clip(clip.name, clip.frames, clip.mask, clip.answer(student), "valence")``.
     """
     n = len(p_high)
@@ -264,17 +224,9 @@ def draw_clip(
 def own_clip(
     answer: Callable[[bytes, str], Answered], target: str = "", example: Answered | None = None, truth: float = np.nan
 ) -> Panel:
-    """Part: a clip of one's own, answered at the press of a button.
+    """Part: a clip of one's own, answered at the press of a button; `example` is one that is shown before.
 
-    Parameters
-    ----------
-    answer : callable
-        From a file's content and name to its name, frames, mask and P(high), such as
-        ``partial(answer_bytes, student, student.about)``.
-    target : str
-    example : (name, frames, mask, p_high), optional
-        A clip that is shown before, and in the static twin; `truth` is its true P(high).
-
+    ``answer(content, name)`` returns name, frames, mask and P(high), as :func:`draw_clip` takes them.
     Example: ``cd.plot.own_clip(partial(answer_bytes, student, student.about), "valence")``.
     """
     shown = {"last": (*example, target, truth) if example is not None else None}

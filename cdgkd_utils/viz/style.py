@@ -65,9 +65,9 @@ def part_name(part: str) -> str:
 
 
 def chance_line(ax: Axes, value: float = 50.0, *, vertical: bool = False, label: str = "chance") -> None:
-    """Draw the level of guessing (in the axis' unit; 50 for two balanced classes in %) as a labelled dashed line.
+    """Draw the level of guessing (in the axis' unit) as a labelled dashed line.
 
-    Example: ``chance_line(ax, 100 / n_classes)``.
+    Example: ``cd.plot.chance_line(ax, 100 / n_classes)``.
     """
     draw = ax.axvline if vertical else ax.axhline
     draw(value, color=COLOURS["chance"], linestyle="--", linewidth=1, label=label, zorder=1)
@@ -86,25 +86,10 @@ def html_table(frame: pd.DataFrame) -> str:
 def save_figure(
     figure: Figure, name: str, params: Params, data: str, numbers: Mapping[str, object] | None = None
 ) -> Path:
-    """Write ``<name>.png`` and, last, ``<name>.json`` into the figures' folder of the home.
+    """Write ``<name>.png`` and, last, ``<name>.json`` into the figures' folder of the home; returns the picture's path.
 
-    Parameters
-    ----------
-    figure : Figure
-    name : str
-        Begins with the notebook's number.
-    params : Params
-    data : str
-        What the numbers may be called, such as the twin's name.
-    numbers : mapping, optional
-        Plain JSON values shown in the figure.
-
-    Returns
-    -------
-    Path
-        Of the picture.
-
-    Example: ``save_figure(fig, "03_balance", params, windows.meta["name"], {"ratio": [1.2, 1.1]})``.
+    `name` begins with the notebook's number, `data` is what the numbers may be called, `numbers` are plain JSON values.
+    Example: ``cd.plot.save_figure(fig, "03_balance", params, windows.meta["name"], {"ratio": [1.2, 1.1]})``.
     """
     folder = home() / "figures"
     folder.mkdir(parents=True, exist_ok=True)

@@ -71,18 +71,8 @@ def draw_results(
 ) -> None:
     """Both results tables in the poster's layout: a block for each table, a column for each data set and target.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        From ``collect``: one row per run, test part and metric.
-    metric : str
-        Dots are means over runs, bars 95 % intervals; diamonds are the paper's accuracies.
-    rows : {"poster", "all"} or sequence of str
-        Methods shown.
-    world : str
-        Of the twin; default: the first one in `scores`.
-
-    Example: ``cd.plot.draw_results(scores)``.
+    Dots are means over runs, bars 95 % intervals, diamonds the paper's accuracies. `scores` from ``collect``; `rows`:
+    "poster", "all" or methods; `world` of the twin, by default the first. Example: ``cd.plot.draw_results(scores)``.
     """
     scores = scores[scores["world"] == (world or scores["world"].iloc[0])]
     there = set(zip(scores["dataset"], scores["target"], strict=True))
@@ -128,14 +118,9 @@ def draw_results(
 
 @picture(9.5, lambda claims, **_: 0.5 * claims["claim"].nunique() + 1.2)
 def draw_claims(figure: FigureBase, claims: pd.DataFrame) -> None:
-    """What these runs say to each claim of the paper, world by world: pooled difference and 95 % interval.
+    """What these runs say to each claim of the paper, world by world, from ``judge_claims``: differences in points.
 
-    Parameters
-    ----------
-    claims : DataFrame
-        From ``judge_claims``: ``world, claim, mean, low, high`` in points, ``verdict``.
-
-    Example: ``cd.plot.draw_claims(lab.claims())``.
+    Example: ``cd.plot.draw_claims(judge_claims(scores))``.
     """
     names, worlds = list(dict.fromkeys(claims["claim"])), list(dict.fromkeys(claims["world"]))
     height = 0.5 * len(names) + 1.2
@@ -169,20 +154,10 @@ def draw_rows(
     methods: Sequence[str],
     reference: str,
 ) -> None:
-    """Intervals of chosen rows, and beside them the reference minus each of them, with p values.
+    """Intervals of chosen rows, and beside them the reference minus each of them, with p values (of one world).
 
-    Parameters
-    ----------
-    scores : DataFrame
-        From ``collect``, of one world.
-    table : {1, 2}
-    dataset, target, metric : str
-    methods : sequence of str
-    reference : str
-        p values are of the corrected test, Holm's over all differences shown; dz is the mean difference over its
-        standard deviation.
-
-    Example: ``cd.plot.draw_rows(scores, 1, "deap", "valence", "accuracy", methods=["ce", "kd"], reference="cdgkd")``.
+    p is of the corrected test, Holm's over all differences shown; dz is the mean difference over its deviation.
+    Example: ``cd.plot.draw_rows(scores, 1, "deap", "valence", "accuracy", methods=["ce"], reference="cdgkd")``.
     """
     rows = [method for method in ROWS[table] if method in methods or method == reference]
     if not methods or reference not in rows:

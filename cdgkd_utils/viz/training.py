@@ -1,16 +1,18 @@
-"""Training as it happens and afterwards: curves, the balance of modalities, and teachers tried."""
+"""Training as it happens and afterwards: curves, the balance of modalities, and teachers and students tried."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
+import numpy as np
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from .panel import Panel, blank, describe, picture, png
@@ -19,6 +21,7 @@ from .style import COLOURS, chance_line
 NAMES = {"eeg": "EEG", "video": "video"}
 DASHES = (":", "-", "--", "-.")
 BALANCE = ("imbalance_ratio", "video_weight", "eeg_weight")
+ASSISTANTS, DROPS = (0, 1, 2), (0.0, 0.25, 0.5, 0.75)
 TITLES = {"accuracy": "Accuracy", "loss": "Loss", "ratio": "Above 1: video is ahead", "weights": "Who gets help"}
 UNITS = {"accuracy": "accuracy (%)", "loss": "loss (nats)", "ratio": "imbalance ratio", "weights": "loss weight"}
 
@@ -58,14 +61,7 @@ def draw_training(
 ) -> None:
     """An epoch log: accuracy, and the balance of modalities where it was logged, else the loss.
 
-    Parameters
-    ----------
-    log : DataFrame
-        One row per epoch, as ``run.log``.
-    panels : sequence of {"accuracy", "loss", "ratio", "weights"}, optional
-    chosen : int, optional
-        The epoch whose network is handed on; drawn as a line.
-
+    `panels`: some of "accuracy", "loss", "ratio", "weights"; `chosen`: the epoch whose network is handed on.
     Example: ``cd.plot.draw_training(run.log, chosen=run.result["chosen_epoch"])``.
     """
     panels = _panels(log) if panels is None else tuple(panels)
@@ -117,12 +113,7 @@ class LiveTraining:
 
 @picture(8.2, 3.0)
 def draw_branches(figure: FigureBase, logs: Mapping[str, pd.DataFrame]) -> None:
-    """How well the nearest prototype of each modality names training windows, by teacher.
-
-    Parameters
-    ----------
-    logs : mapping of str to DataFrame
-        Epoch logs by the teacher's name, at most four.
+    """How well the nearest prototype of each modality names training windows, by teacher (at most four logs).
 
     Example: ``cd.plot.draw_branches({"plain": plain.log, "rebalanced": rebalanced.log})``.
     """
@@ -166,14 +157,9 @@ def tries_table(tries: Tries) -> pd.DataFrame:
 
 @picture(9.6, 3.9)
 def draw_tries(figure: FigureBase, tries: Tries) -> None:
-    """Validation accuracy, imbalance ratio and weights of the last four tries.
+    """Validation accuracy, imbalance ratio and weights of the last four tries, pairs of conditions and epoch log.
 
-    Parameters
-    ----------
-    tries : sequence of (conditions, log)
-        Conditions by name: ``eeg_signal, video_signal`` (percent of windows with their own signal), ``strength,
-        optimiser``; the epoch log of that training.
-
+    Conditions: ``eeg_signal, video_signal`` (percent of windows with their own), ``strength, optimiser``.
     Example: ``cd.plot.draw_tries([(conditions, train_try(experiment, **conditions))])``.
     """
     if not tries:
@@ -202,15 +188,7 @@ def draw_tries(figure: FigureBase, tries: Tries) -> None:
 def rebalancing_tries(train: Callable[..., pd.DataFrame], tries: Tries = (), n_epochs: int | None = None) -> Panel:
     """Part: weaken a modality, set the strength of the rebalancing and the optimiser, and train the teacher again.
 
-    Parameters
-    ----------
-    train : callable
-        ``train(on_epoch=…, **conditions)`` to an epoch log, such as ``partial(train_try, experiment)``.
-    tries : sequence of (conditions, log)
-        Made before. ``panel.tries`` grows with every press.
-    n_epochs : int, optional
-        Of a training, for the progress bar.
-
+    ``train(on_epoch=…, **conditions)`` returns an epoch log; `tries` were made before, and ``panel.tries`` grows.
     Example: ``cd.plot.rebalancing_tries(partial(train_try, experiment))``.
     """
     made = list(tries)
@@ -240,3 +218,91 @@ def rebalancing_tries(train: Callable[..., pd.DataFrame], tries: Tries = (), n_e
     )
     panel.tries = made
     return panel
+
+
+def draw_grid(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], text: str) -> None:
+    """Shares as colours with their numbers in %; what is missing stays white."""
+    values = np.ma.masked_invalid(frame.to_numpy(dtype=float))
+    ax.imshow(values, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
+    for (row, column), value in np.ndenumerate(frame.to_numpy(dtype=float)):
+        bare = np.isnan(value)
+        shade = COLOURS["absent"] if bare else "white" if value < np.mean(limits) else "black"
+        words = "not\ntrained" if bare else text.format(100 * value)
+        ax.text(column, row, words, ha="center", va="center", color=shade, fontsize=8.5)
+    ax.set_xticks(range(frame.shape[1]), frame.columns)
+    ax.set_yticks(range(frame.shape[0]), frame.index)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+# ---- other chains -------------------------------------------------------------------------------
+
+
+@picture(10.5, 3.0)
+def draw_chain(figure: FigureBase, tried: pd.DataFrame, chosen: tuple[int, float] | None = None) -> None:
+    """Accuracy and agreement by assistants and drop probability, and how often all guides are silent.
+
+    `tried`: ``n_assistants, drop_prob`` and, as shares, ``balanced_accuracy, agreement, silent``; `chosen` is framed.
+    Example: ``cd.plot.draw_chain(pd.DataFrame([train_chain(experiment, 2, 0.5)]))``.
+    """
+    if tried.duplicated(["n_assistants", "drop_prob"]).any():
+        raise ValueError("tried: expected one row for each number of assistants and drop probability")
+    shown = {"balanced_accuracy": "Balanced accuracy (%), validation"}
+    shown["agreement"] = "Same answer as the teacher (%), validation"
+    for left, (measure, title) in zip((0.05, 0.375), shown.items(), strict=True):
+        grid = tried.pivot(index="n_assistants", columns="drop_prob", values=measure)
+        grid = grid.reindex(index=list(ASSISTANTS), columns=list(DROPS)).astype(float)
+        ends = (np.nanmin(grid), np.nanmax(grid)) if len(tried) else (0.5, 0.5)
+        middle = np.mean(ends)  # at least 10 points wide: colours must not blow up a difference of one window
+        ax = figure.add_axes((left, 0.18, 0.28, 0.68))
+        draw_grid(ax, grid, (min(ends[0], middle - 0.05), max(ends[1], middle + 0.05)), "{:.1f}")
+        ax.set(xlabel="drop probability of each guide", ylabel="assistants", title=title)
+        if chosen is not None:
+            corner = DROPS.index(chosen[1]) - 0.5, ASSISTANTS.index(chosen[0]) - 0.5
+            frame = {"fill": False, "edgecolor": COLOURS["student"], "linewidth": 2.5, "clip_on": False}
+            ax.add_patch(Rectangle(corner, 1, 1, **frame))
+    ax, drop = figure.add_axes((0.74, 0.18, 0.25, 0.68)), np.linspace(0, 1, 101)
+    for n, role, marker in zip(ASSISTANTS, ("teacher", "ta1", "ta2"), "os^", strict=True):
+        ax.plot(drop, 100 * drop ** (n + 1), color=COLOURS[role], linewidth=1, label=f"{n + 1}")
+        mine = tried[tried["n_assistants"] == n]
+        ax.plot(mine["drop_prob"], 100 * mine["silent"], marker, color=COLOURS[role])
+    ax.set(xlim=(0, 1), ylim=(-3, 100), xlabel="drop probability of each guide", ylabel="mini-batches (%)")
+    ax.set_title("No guide speaks; lines: expected")
+    ax.legend(title="guides", loc="upper left", title_fontsize=8)
+
+
+def chain_tries(train: Callable[..., dict[str, float]], tried: Iterable[dict[str, float]] = ()) -> Panel:
+    """Part: assistants and drop probability to choose; the button trains that student, or all twelve.
+
+    ``train(n_assistants, drop_prob, tell=…)`` returns a row of :func:`draw_chain`; `tried` are rows made before.
+    Example: ``cd.plot.chain_tries(partial(train_chain, experiment))``.
+    """
+    rows = {(row["n_assistants"], row["drop_prob"]): row for row in tried}
+
+    @picture(*draw_chain.size)
+    def draw(figure: FigureBase, assistants: int, drop: float, which: str) -> None:
+        columns = ["n_assistants", "drop_prob", "balanced_accuracy", "agreement", "silent"]
+        draw_chain(figure, pd.DataFrame(list(rows.values()), columns=columns), (assistants, drop))
+
+    def press(tell: Callable[[float, str], None], assistants: int, drop: float, which: str) -> None:
+        wanted = [(n, p) for n in ASSISTANTS for p in DROPS] if which == "all" else [(assistants, drop)]
+        missing = [place for place in wanted if place not in rows]
+        for number, (n, p) in enumerate(missing):
+            name = f"student {number + 1} of {len(missing)}: {n} assistants, drop {p:g}"
+
+            def told(share: float, text: str, number: int = number, name: str = name) -> None:
+                tell((number + share) / len(missing), f"{name}, {text}")
+
+            told(0.0, "training")
+            rows[n, p] = train(n, p, tell=told)
+
+    drops, which = [(f"{p:g}", p) for p in DROPS], [("this student", "one"), ("all twelve students", "all")]
+    return Panel(
+        draw,
+        {
+            "assistants": ipywidgets.ToggleButtons(options=ASSISTANTS, value=2, description="assistants"),
+            "drop": ipywidgets.ToggleButtons(options=drops, value=0.5, description="drop probability"),
+            "which": ipywidgets.Dropdown(options=which, description="train"),
+        },
+        button=("Train", press),
+    )

@@ -32,16 +32,9 @@ VERDICTS = {"held": COLOURS["eeg"], "against": COLOURS["student"], "not resolved
 def draw_worlds(figure: FigureBase, points: pd.DataFrame, here: tuple[float, float] | None = None) -> None:
     """Worlds on the plane of what the label and what the EEG tell of the face, and their gains against the margin.
 
-    Parameters
-    ----------
-    points : DataFrame
-        One row per world: ``world``, ``r_label, r_views`` (correlations with what the face shows, of the label and of
-        what the EEG sees), ``margin`` (their difference), ``gain`` of a guided student and its standard error ``se``
-        in points, and ``kind``: "published" or "own". May be empty.
-    here : (r_label, r_views), optional
-        A world that is looked at, tried or not.
-
-    Example: ``cd.plot.draw_worlds(points, here=(0.4, 0.6))``.
+    `points`: ``world``, ``r_label, r_views`` (correlations with what the face shows, of the label and of the EEG's
+    view), ``margin`` (their difference), ``gain`` of a guided student, its error ``se`` (points), ``kind`` ("published"
+    or "own"). Example: ``cd.plot.draw_worlds(points, here=(0.4, 0.6))``, a world that is looked at.
     """
     gain, spread = points["gain"].to_numpy(float), 2 * points["se"].fillna(0).to_numpy(float)
     limit = float(np.max(np.abs(gain), initial=2.0))  # smaller gains do not look like large ones
@@ -116,16 +109,9 @@ def draw_world_shares(figure: FigureBase, worlds: Mapping[str, Any]) -> None:
 
 @picture(9.5, lambda table, *_, **__: 0.52 * len(table) + 1.0)
 def draw_hypotheses(figure: FigureBase, table: pd.DataFrame, other: pd.DataFrame | None = None) -> None:
-    """A family of hypotheses: what was expected, what came out, and the verdict.
+    """A family of hypotheses: what was expected, what came out, and the verdict; `other`: the same for unseen people.
 
-    Parameters
-    ----------
-    table : DataFrame
-        By name: ``difference`` and ``expected`` (words), ``mean, low, high`` in points, ``verdict``; of unseen trials.
-    other : DataFrame, optional
-        The same for unseen people, drawn hollow below each.
-
-    Example: ``cd.plot.draw_hypotheses(tests, tests_of_people)``.
+    Columns ``difference, expected, mean, low, high, verdict``. Example: ``cd.plot.draw_hypotheses(tests, of_people)``.
     """
     height = 0.52 * len(table) + 1.0
     ax = figure.add_axes((0.42, 0.55 / height, 0.43, 1 - 0.85 / height))
@@ -176,14 +162,7 @@ def world_sentence(world: World, row: Mapping[str, Any] | None = None) -> str:
 def world_explorer(simulate: Callable[..., Mapping[str, Any]], published: pd.DataFrame) -> Panel:
     """Part: set what brain and face share, see what is expected, then train two students there.
 
-    Parameters
-    ----------
-    simulate : callable
-        ``simulate(w_shared=…, w_eeg=…, w_video=…, tell=…)`` to a row for :func:`draw_worlds` with ``alone`` and
-        ``taught`` in percent, such as ``lambda **shares: bank.gain(**shares).row()``.
-    published : DataFrame
-        As for :func:`draw_worlds`.
-
+    ``simulate(w_shared=…, w_eeg=…, w_video=…, tell=…)`` returns a row of :func:`draw_worlds` with ``alone, taught``.
     Example: ``cd.plot.world_explorer(lambda **shares: bank.gain(**shares).row(), points)``.
     """
     tried: dict[tuple[float, ...], dict[str, Any]] = {}
