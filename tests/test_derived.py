@@ -9,7 +9,7 @@ import pytest
 import torch
 from planted import PLANTED, planted_study, planted_windows
 
-from cdgkd_utils.data.splits.split import trial_ids
+from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.experiments import runs
 from cdgkd_utils.experiments.derived import calibrated_temperature, derive
 from cdgkd_utils.experiments.losses import Guide

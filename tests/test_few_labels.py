@@ -11,7 +11,7 @@ import torch
 from planted import PLANTED, planted_study, planted_windows
 from torch.nn import functional as F
 
-from cdgkd_utils.data.splits.split import trial_ids
+from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.experiments.recipes import find_recipe
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.experiments.study import rated_rows

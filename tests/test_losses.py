@@ -10,7 +10,7 @@ from planted import PLANTED, planted_study, planted_windows
 from cdgkd_utils.experiments.losses import Given, Guide, build_loss
 from cdgkd_utils.experiments.recipes import RECIPES, Recipe
 from cdgkd_utils.experiments.runs import Experiment
-from cdgkd_utils.models.registry import build_model
+from cdgkd_utils.models import build_model
 from cdgkd_utils.training import predict
 
 NETWORKS = [recipe for recipe in RECIPES.values() if recipe.kind == "network"]

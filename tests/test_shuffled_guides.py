@@ -9,7 +9,7 @@ import torch
 from planted import PLANTED, planted_study, planted_windows
 from scipy.special import expit
 
-from cdgkd_utils.data.splits.split import trial_ids
+from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.data.twin import eeg_posterior
 from cdgkd_utils.experiments import runs
 from cdgkd_utils.experiments.derived import derive

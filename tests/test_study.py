@@ -10,7 +10,7 @@ import pytest
 from planted import PLANTED, planted_study, planted_windows
 
 from cdgkd_utils.config import PROTOCOLS, Params
-from cdgkd_utils.data.splits.split import LeakError, trial_ids
+from cdgkd_utils.data.splits import LeakError, trial_ids
 from cdgkd_utils.experiments import runs, study
 from cdgkd_utils.experiments.recipes import RECIPES, TEACHER
 from cdgkd_utils.experiments.runs import Experiment, check_guide, store_run
