@@ -81,7 +81,7 @@ def test_the_parts_deal_every_training_trial_once_to_each_subject(planted):
         kept = np.setdiff1d(split.train, part)
         assert not set(trials[part]) & set(trials[kept])
         assert set(subjects[part]) == set(subjects[kept]) == set(subjects[split.train])
-    for rows in (split.val, split.test_trial, split.test_subject):
+    for rows in (split.val, split.rows["test_trial"], split.rows["test_subject"]):
         assert not np.isin(rows, np.concatenate(parts)).any()
 
 
@@ -129,7 +129,7 @@ def test_out_of_fold_answers_are_those_of_the_network_that_missed_the_trial(plan
     assert wrong_rows(logits, planted) == []
     stored = [planted.experiment.run(name).logits for name in PARTS]
     split = planted.experiment.split
-    for row in np.concatenate([split.val, split.test_trial, split.test_subject]).tolist():
+    for row in np.concatenate([split.val, split.rows["test_trial"], split.rows["test_subject"]]).tolist():
         for k in (0, 1):
             mean = sum(float(logits_[row, k]) for logits_ in stored) / N_PARTS
             assert math.isclose(logits[row, k], mean, rel_tol=1e-4, abs_tol=1e-5)
@@ -200,7 +200,7 @@ def test_a_certain_oracle_stays_finite(p, answer):
 def test_the_weight_of_a_late_fusion_is_chosen_on_validation_alone(name, planted):
     experiment = planted.experiment
     record, guides, split = experiment.run(name), guides_of(experiment, name), experiment.split
-    elsewhere = np.concatenate([split.train, split.test_trial, split.test_subject])
+    elsewhere = np.concatenate([split.train, split.rows["test_trial"], split.rows["test_subject"]])
     logits, result = derive(RECIPES[name], guides, with_labels(experiment.fold_data, elsewhere))
     assert np.array_equal(logits, record.logits) and result["video_share"] == record.result["video_share"]
     _, other = derive(RECIPES[name], guides, with_labels(experiment.fold_data, split.val))
@@ -222,7 +222,7 @@ def test_a_late_fusion_weighs_the_face_first(planted):
 def test_the_svm_learns_from_training_labels_alone(planted):
     experiment = planted.experiment
     record, split = experiment.run("eeg_svm"), experiment.split
-    elsewhere = np.concatenate([split.val, split.test_trial, split.test_subject])
+    elsewhere = np.concatenate([split.val, split.rows["test_trial"], split.rows["test_subject"]])
     logits, _ = derive(RECIPES["eeg_svm"], {}, with_labels(experiment.fold_data, elsewhere))
     assert np.array_equal(logits, record.logits)
     logits, _ = derive(RECIPES["eeg_svm"], {}, with_labels(experiment.fold_data, split.train))

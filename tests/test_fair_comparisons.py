@@ -111,7 +111,7 @@ def test_no_network_learns_from_test_labels(study, trained):
     swapped = fresh(study, trained)
     inputs = replace(trained.inputs, labels=trained.inputs.labels.clone())
     swapped.fold_data = replace(trained.fold_data, inputs=inputs)
-    tested = np.concatenate([trained.split.test_trial, trained.split.test_subject])
+    tested = np.concatenate([trained.split.rows["test_trial"], trained.split.rows["test_subject"]])
     swapped.inputs.labels[tested] = 1 - swapped.inputs.labels[tested]
     assert np.array_equal(swapped.run("kd", again=True).logits, record.logits)
     swapped.inputs.labels[trained.split.train] = 0

@@ -166,8 +166,8 @@ def learners_logits():
     return torch.randn(N, 2, generator=torch.Generator().manual_seed(2)).requires_grad_()
 
 
-def loss_of(labels, few=True, kd_weight=0.7, logits=None):
-    loss = DenseGuidance({"eeg": GUIDE}, kd_weight=kd_weight, temperature=2.0, few_labels=few)
+def loss_of(labels, kd_weight=0.7, logits=None):
+    loss = DenseGuidance({"eeg": GUIDE}, kd_weight=kd_weight, temperature=2.0)
     return loss(ModelOutput(logits, {}), labels, ROWS)
 
 
@@ -221,7 +221,6 @@ def test_a_batch_that_nobody_rated_teaches_by_its_guides():
     assert torch.isfinite(found).all()
     torch.testing.assert_close(found, guides_gradient())
     assert loss_of(labels, logits=learners_logits()).parts["loss_ce"] == 0
-    assert not torch.isfinite(loss_of(labels, few=False, logits=learners_logits()).total)  # what the branch is for
 
 
 def test_all_ratings_by_number_are_the_usual_training(experiment, tmp_path, monkeypatch):

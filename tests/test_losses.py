@@ -59,7 +59,7 @@ def built(recipe, family, inputs, guide, seed=3):
 
 @pytest.mark.parametrize(("family", "strength"), [("compact", 10.0), ("reference", 1.0)])
 def test_the_strength_of_prototype_losses_is_the_familys(family, strength, inputs, guide):
-    names = ("fusion", "fusion_constant", "fusion_rebalanced", "pmr_released", "pmr_paper", "pmr_entropy")
+    names = ("fusion", "fusion_constant", "fusion_rebalanced", "pmr_paper")
     for name in (*names, "teacher_part2"):
         assert built(RECIPES[name], family, inputs, guide)[0].strength == strength
         assert built(RECIPES[name].but(strength=3.0), family, inputs, guide)[0].strength == 3.0  # as tuning says it
@@ -75,16 +75,6 @@ def test_the_modes_of_rebalancing(inputs, guide):
     }
     for name, mode in modes.items():
         assert built(RECIPES[name], "compact", inputs, guide)[0].mode == mode
-
-
-def test_the_forms_of_pmr(inputs, guide):
-    def switches(name):
-        loss, _ = built(RECIPES[name], "compact", inputs, guide)
-        return loss.rule, loss.prototype_share, loss.entropy_weight, loss.prototypes["eeg"].momentum
-
-    assert switches("pmr_released") == ("hard", 0.1, 0.0, 0.0)
-    assert switches("pmr_paper") == ("clip", 1.0, 0.0, 0.5)
-    assert switches("pmr_entropy") == ("clip", 1.0, 0.1, 0.5)
 
 
 # ---- what a student's embedding is compared with -----------------------------------------------

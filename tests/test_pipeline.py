@@ -78,7 +78,7 @@ def right_trials(experiment, record, rows):
 def test_every_row_learns_a_planted_signal(name, world):
     experiment = world("both")
     record = experiment.run(name)
-    for part in (experiment.split.test_trial, experiment.split.test_subject):
+    for part in (experiment.split.rows["test_trial"], experiment.split.rows["test_subject"]):
         assert balanced_accuracy(experiment, record, part) > 0.8
 
 
@@ -87,7 +87,7 @@ def test_every_row_with_eeg_reads_it(name, world):
     """The face tells nothing here: a row whose EEG does not reach its network has nothing to learn from."""
     experiment = world("eeg only")
     record = experiment.run(name)
-    for part in (experiment.split.test_trial, experiment.split.test_subject):
+    for part in (experiment.split.rows["test_trial"], experiment.split.rows["test_subject"]):
         assert balanced_accuracy(experiment, record, part) > 0.8
 
 

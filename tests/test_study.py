@@ -87,35 +87,24 @@ def test_leave_one_subject_out_has_a_fold_per_subject(by_protocol):
     of_loso = by_protocol.made["loso"].experiment.study
     subjects = by_protocol.windows.index["subject"].to_numpy()
     assert of_loso.n_folds() == 6 != of_loso.params.scale.n_folds
-    tested = [set(subjects[of_loso.split("valence", fold).test]) for fold in range(6)]
+    tested = [set(subjects[of_loso.split("valence", fold).rows["test_loso"]]) for fold in range(6)]
     assert tested == [{subject} for subject in range(1, 7)]
     with pytest.raises(ValueError, match=r"fold must be 0\.\.5 under protocol loso, got 6"):
         of_loso.split("valence", 6)
 
 
-@pytest.mark.parametrize("protocol", [p for p in PROTOCOLS if p not in ("window", "trial+subject")])
+@pytest.mark.parametrize("protocol", [p for p in PROTOCOLS if p != "window"])
 def test_a_fold_that_leaks_stops_the_run(protocol, by_protocol, monkeypatch):
     """Planted: one window of a test trial changes over to the training part."""
-    deal = study.protocol_folds
+    deal = study.make_folds
 
-    def leaky(*arguments, **options):
-        return [replace(f, train=np.append(f.train, f.test[0]), test=f.test[1:]) for f in deal(*arguments, **options)]
+    def leaky(fold):
+        name, rows = next(iter(fold.tests().items()))
+        return replace(fold, rows=fold.rows | {"train": np.append(fold.train, rows[0]), name: rows[1:]})
 
-    monkeypatch.setattr(study, "protocol_folds", leaky)
-    with pytest.raises(LeakError, match="trial in two parts"):
+    monkeypatch.setattr(study, "make_folds", lambda *given, **options: list(map(leaky, deal(*given, **options))))
+    with pytest.raises(LeakError):
         Experiment(by_protocol.made[protocol].experiment.study, "valence", 1).run("ce")
-
-
-def test_a_split_that_leaks_stops_the_run(by_protocol, monkeypatch):
-    deal = study.make_split
-
-    def leaky(*arguments, **options):
-        split = deal(*arguments, **options)
-        return replace(split, train=np.append(split.train, split.test_trial[0]), test_trial=split.test_trial[1:])
-
-    monkeypatch.setattr(study, "make_split", leaky)
-    with pytest.raises(LeakError, match="stand in another part too"):
-        Experiment(by_protocol.made["trial+subject"].experiment.study, "valence", 1).run("ce")
 
 
 def test_runs_of_one_protocol_are_not_read_back_for_another(by_protocol, monkeypatch):
@@ -136,7 +125,7 @@ def test_a_protocol_dealt_into_more_folds_is_another_run(by_protocol, monkeypatc
         experiment = Experiment(
             planted_study(monkeypatch, by_protocol.windows, profile, protocol=protocol), "valence", 0
         )
-        return runs.run_key(experiment.spec(experiment.recipe("ce"))), experiment.split.test
+        return runs.run_key(experiment.spec(experiment.recipe("ce"))), experiment.split.rows["test_trial"]
 
     (two, tested_two), (three, tested_three), (five, tested_five) = map(key, (2, 3, 5))
     assert two == three and np.array_equal(tested_two, tested_three)
@@ -167,7 +156,7 @@ def plant(guided, part, row):
 def test_a_guide_that_saw_a_test_window_teaches_nobody(seen, tested, guided):
     split = guided.experiment.split
     check_guide("teacher", guided.teacher, split)
-    plant(guided, seen, getattr(split, tested)[3])
+    plant(guided, seen, split.rows[tested][3])
     with pytest.raises(LeakError, match=f"guide {TEACHER} saw windows of part '{tested}'"):
         Experiment(guided.experiment.study, "valence", 0).run("kd")
     assert {path.name.split("-")[0] for path in guided.teacher.folder.parent.iterdir()} == {TEACHER}
@@ -286,7 +275,7 @@ def test_test_labels_do_not_influence_the_choice(name, tuning, tmp_path):
         other.fold_data = replace(first.fold_data, inputs=replace(first.inputs, labels=labels))
         return other.run(name)
 
-    again = choice_with_turned(np.concatenate([split.test_trial, split.test_subject]))
+    again = choice_with_turned(np.concatenate([split.rows["test_trial"], split.rows["test_subject"]]))
     assert again.spec == record.spec and np.array_equal(again.logits, record.logits)
     columns = ["val_balanced_accuracy", "val_loss"]
     assert again.log[columns].equals(record.log[columns])

@@ -75,7 +75,7 @@ def test_students_and_gain_equal_those_of_the_full_way_to_the_bit(bank, full):
         assert fast.result["data"] == record.result["data"]
     for accuracies, name in ((gain.alone, "ce"), (gain.taught, "kd@oracle_eeg")):
         for accuracy, (target, experiment) in zip(accuracies, experiments.items(), strict=True):
-            rows, logits = experiment.split.test_trial, records[target, name].logits
+            rows, logits = experiment.split.rows["test_trial"], records[target, name].logits
             probability = 1 / (1 + np.exp(np.float64(logits[:, 0]) - logits[:, 1]))
             windows = experiment.study.windows
             y, posterior = windows.labels(target)[rows], windows.posterior(target)[rows]
@@ -107,8 +107,10 @@ def test_no_network_that_looks_at_the_missing_eeg_is_stored(bank, home):
 def test_expected_accuracy_by_hand(bank):
     experiment = Experiment(bank._study(NAMED), "valence", 0)
     windows = experiment.study.windows
-    rows = experiment.split.test_trial[:4]
-    experiment.fold_data = replace(experiment.fold_data, split=replace(experiment.split, test_trial=rows))
+    rows = experiment.split.rows["test_trial"][:4]
+    experiment.fold_data = replace(
+        experiment.fold_data, split=replace(experiment.split, rows=experiment.split.rows | {"test_trial": rows})
+    )
     windows.truth.loc[rows, "posterior_valence"] = [0.9, 0.2, 0.5, 0.7]
     record = type("Record", (), {"logits": np.zeros((len(windows), 2), np.float32)})()
     record.logits[rows[0], 1] = 1.0  # high, low, low (a tie), high

@@ -91,7 +91,7 @@ def record_history(
     ----------
     experiment : Experiment
     recipe : str or Recipe
-        Of loss ``rebalanced`` with ``source="epoch"``, the default; of a tuned one the chosen setting is recorded.
+        Of loss ``rebalanced``; of a tuned one the chosen setting is recorded.
     on_epoch : callable, optional
         Gets the log so far after each epoch.
     progress : bool
@@ -110,11 +110,8 @@ def record_history(
         The recipe's loss has no prototypes that hold for an epoch.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    if recipe.loss != "rebalanced" or recipe.options.get("source", "epoch") != "epoch":
-        raise ValueError(
-            f"recipe {recipe.name}: expected loss 'rebalanced' with prototypes of whole epochs (source 'epoch'), "
-            f"got loss {recipe.loss!r}, {recipe.options}"
-        )
+    if recipe.loss != "rebalanced":
+        raise ValueError(f"recipe {recipe.name}: expected loss 'rebalanced', got {recipe.loss!r}")
     variants = experiment.variants(recipe)
     if len(variants) > 1:  # the one that tuning prefers
         key = run_key(experiment.run(recipe).spec)
