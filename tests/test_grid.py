@@ -1,134 +1,297 @@
-"""All folds on several processes are the same runs as one after another in this process."""
+"""A grid: what it plans, and that failed, damaged and killed runs cost nothing but themselves."""
 
-import numpy as np
+import json
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
-from cdgkd_utils.experiments.engine import forget_data
-from cdgkd_utils.experiments.records import RunError
+import yaml
+from test_own_method import Mean
 
-from cdgkd_utils.config import PROFILES, Params
+from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.experiments import grid, runs
-from cdgkd_utils.experiments.grid import run_all
-from cdgkd_utils.experiments.runs import Experiment, read_run
-from cdgkd_utils.experiments.study import Study
-from cdgkd_utils.results.tables import collect
+from cdgkd_utils.experiments.grid import ClusterError, ConfigError, GridConfig, collect, plan, read_config, run, status
+from cdgkd_utils.experiments.recipes import RECIPES, Recipe, register, table_recipes
+from cdgkd_utils.experiments.runs import RunError, read_run
 
-SMOKE = Params(profile="smoke")
-RECIPES = ("eeg", "kd")
+CONFIGS = Path(__file__).parents[1] / "configs"
+MINE = {"targets": "valence", "methods": ["eeg", "kd"], "folds": 1, "profile": "smoke"}  # eeg; a teacher, its student
+OTHER = "0.3/0.1/0/1.6"
+
+
+def config_of(folder, **changed):
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(MINE | changed))
+    return read_config(path)
 
 
 @pytest.fixture(scope="module")
-def smoke_home(tmp_path_factory):
-    """A home with the smoke profile's windows."""
-    home = tmp_path_factory.getbasetemp() / "smoke_home"
+def library(tmp_path_factory):
+    """A home in which the configuration ran undisturbed."""
+    smoke, home = tmp_path_factory.getbasetemp() / "smoke_home", tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CDGKD_HOME", str(smoke))
+        load_windows(Params(profile="smoke"), n_jobs=1)
+        (home / "prepared").symlink_to(smoke / "prepared")
         patch.setenv("CDGKD_HOME", str(home))
-        load_windows(SMOKE, n_jobs=1)
+        planned = plan(config_of(home))
+        assert [one.error for one in run(planned, n_jobs=1, progress=False)] == [""] * 3
     return home
 
 
 @pytest.fixture
-def home(smoke_home, tmp_path, monkeypatch):
+def home(library, tmp_path, monkeypatch):
     """A home with windows and without runs."""
     monkeypatch.setenv("CDGKD_HOME", str(tmp_path))
-    (tmp_path / "prepared").symlink_to(smoke_home / "prepared")
-    forget_data()
-    yield tmp_path
-    forget_data()
+    (tmp_path / "prepared").symlink_to((library / "prepared").resolve())
+    return tmp_path
 
 
-def run_here(**options):
-    """In this process, one after another."""
-    return run_all(SMOKE, n_jobs=1, progress=False, **{"recipes": RECIPES} | options)
+@pytest.fixture
+def finished(library, home):
+    shutil.copytree(library / "runs", home / "runs")
+    return home
 
 
-def test_two_processes_give_what_this_process_gives(home, smoke_home, tmp_path_factory, monkeypatch):
-    found = run_all(SMOKE, targets=("valence",), recipes=RECIPES, n_jobs=2, progress=False)
-    assert len(found) == 4  # two folds of two recipes; the teacher was trained, but not asked for
-    stored = {path.name for path in (home / "runs").iterdir()}
-    assert len(stored) == 6
-
-    other = tmp_path_factory.mktemp("other")
-    (other / "prepared").symlink_to(smoke_home / "prepared")
-    monkeypatch.setenv("CDGKD_HOME", str(other))
-    again = run_here(targets=("valence",))
-    assert [(repeat, folder.name) for repeat, folder in found] == [(repeat, folder.name) for repeat, folder in again]
-    assert {path.name for path in (other / "runs").iterdir()} == stored
-    for name in stored:
-        one, two = read_run(home / "runs" / name), read_run(other / "runs" / name)
-        assert np.array_equal(one.logits, two.logits) and np.array_equal(one.kept, two.kept)
-        assert one.log.drop(columns="seconds").equals(two.log.drop(columns="seconds"))
+def outputs(home):
+    """What results are made from, run by run."""
+    return {path.name: read_run(path).logits.tobytes() for path in (home / "runs").iterdir() if path.name[0] != "."}
 
 
-def test_a_second_call_trains_nothing(home, monkeypatch):
-    first = run_here()
-    assert len(first) == len(set(first)) == 2 * 2 * 2
-
-    def refuse(*_, **__):
-        raise AssertionError("a training was started")
-
-    monkeypatch.setattr(runs, "fit", refuse)
-    assert run_here() == first
-    with pytest.raises(RunError, match=r"4 of 4 runs failed; ce-\w+: AssertionError: a training was started"):
-        run_here(recipes=("ce",))
-
-    scores = collect([(SMOKE, *one) for one in first])
-    cells = scores[scores["metric"] == "accuracy"].groupby(["table", "target", "protocol", "method"]).size()
-    assert len(cells) == 2 * 2 * 2 and (cells == 2).all()  # recipes × targets × protocols, two folds each
+def folder_of(home, recipe):
+    (found,) = (home / "runs").glob(f"{recipe}-*")
+    return found
 
 
-def test_an_interrupted_call_goes_on_where_it_stopped(home, monkeypatch):
-    trained = []
-    fit = runs.fit
+# ---- configurations ----------------------------------------------------------------------------
 
-    def stop_at_the_third(*arguments, **options):
-        if len(trained) == 2:
-            raise KeyboardInterrupt
-        trained.append(1)
-        return fit(*arguments, **options)
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 1", "unknown key seed; known: datasets, targets"),
+        ("seeds: 1\nseeds: 2", "stands twice"),
+        ("- 1", "expected lines 'key: value'"),
+        ("a: [", "expected a grid"),
+        *((f"{key}: moon", f"{key}: expected") for key in ("datasets", "targets", "folds", "allow_leak")),
+        *((f"{key}: [moon]", "moon") for key in ("methods", "world", "profile")),
+        ("methods: [all, ce]", "unknown method 'all'"),
+        ("methods: [ce, ce]", "methods: expected .* each once"),
+        ("methods: kd@moon", "unknown guide 'moon'"),
+        *((f"seeds: {seeds}", "seeds: expected") for seeds in ("[]", "[1, 1]", "[-1]", "[x]", "0", "1.5")),
+        ("folds: -1", "folds of 0 or more"),
+        ("selection: first", "selection best_val or last_epoch"),
+        ("protocol: window", "allow_leak"),
+        ("datasets: deap", "data_root: expected one folder for each of deap"),
+        ("data_root: here", "data_root: expected one folder for each of no data set"),
+        ("datasets: [deap, mahnob]\ndata_root: {deap: here}", "data_root: expected one folder for each of"),
+        ("also: {eeg_rich: [ce]}", "also: expected only worlds of"),
+        ("world: [0.3/0.1/0, 0.3/0.1/0/0.8]", "world: expected each world once"),
+    ],
+)
+def test_a_wrong_configuration_names_its_file_and_key(text, said, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"(?s)mine.*{said}") as caught:
+        read_config(path)
+    assert "mine" in str(caught.value)
+
+
+def test_a_configuration_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_committed_configurations_can_be_read(path):
+    assert read_config(path).name == path.stem
+
+
+def test_a_configuration_of_parameters_has_their_repetitions(tmp_path):
+    params = Params(profile="bench", seed=3, dataset="twin_mahnob", world="eeg_rich")
+    config = GridConfig.of(params, targets=("valence",))
+    assert config.seeds == (3, 4, 5, 6, 7) and config.datasets == ("twin_mahnob",) and config.targets == ("valence",)
+    assert config.params("twin_mahnob", 3) == replace(params, target="valence")
+    root = GridConfig.of(Params(dataset="deap", data_root=str(tmp_path)))
+    assert root.params("deap", 0).data_root == str(tmp_path.resolve()) and "kd_oracle" not in root.recipes("deap")
+
+
+# ---- plans -------------------------------------------------------------------------------------
+
+
+def test_cells_are_seeds_by_worlds_by_targets_by_methods(tmp_path):
+    worlds = {"world": ["mixed", "eeg_rich", OTHER], "also": {"eeg_rich": ["cdgkd", "ce"], OTHER: ["kd@eeg", "ce#2"]}}
+    config = config_of(tmp_path, **worlds, methods=["ce", "kd@eeg"], seeds=[4, 7], targets=["valence", "arousal"])
+    planned = plan(config)
+    assert [(c.params.world, c.params.seed, c.target, c.recipe) for c in planned.cells] == [
+        (world, seed, target, method)
+        for seed in (4, 7)
+        for world, methods in (("mixed", []), ("eeg_rich", ["cdgkd"]), (OTHER, ["ce#2"]))
+        for target in ("valence", "arousal")
+        for method in ["ce", "kd@eeg", *methods]
+    ]
+    assert len({name for c in planned.cells for name in c.runs}) == len(planned.cells)  # no run stands for two
+    seen = set()
+    for one in planned.runs.values():  # guides first, and of the same place
+        assert seen.issuperset(one.guides)
+        for guide in one.guides:
+            assert all(
+                getattr(planned.runs[guide], name) == getattr(one, name)
+                for name in ("params", "target", "fold", "data_key")
+            )
+        seen.add(one.name)
+    alone = plan(config_of(tmp_path, world="eeg_rich", methods=["ce", "kd@eeg", "cdgkd"], seeds=[4, 7]))
+    assert set(alone.runs) <= set(planned.runs)  # a world's keys do not depend on which others stand beside
+
+
+def test_tuned_recipes_have_a_run_for_each_setting_and_folds_are_counted(tmp_path, monkeypatch):
+    planned = plan(config_of(tmp_path, profile="paper", methods=["nst"], folds=1))
+    (cell,) = planned.cells
+    assert len(cell.runs) == 3 and all(len(planned.runs[name].guides) == 3 for name in cell.runs)
+    with pytest.raises(ConfigError, match=r"folds: protocol trial\+subject has 3"):
+        plan(config_of(tmp_path, folds=4))
+    assert {c.recipe for c in plan(config_of(tmp_path, methods="all")).cells} == {*table_recipes(1), *table_recipes(2)}
+
+
+def test_ten_thousand_runs_are_planned_in_five_seconds(tmp_path):
+    config = config_of(tmp_path, methods="all", seeds=80, folds=3, profile="quick")
+    start = time.process_time()
+    assert len(plan(config).runs) >= 10_000 and time.process_time() - start < 5
+
+
+def test_status_counts_what_is_there(finished):
+    planned = plan(config_of(finished))
+    shutil.rmtree(folder_of(finished, "kd"))
+    assert status(planned)["done"].to_dict() == {("twin", "mixed", "eeg"): 1, ("twin", "mixed", "kd"): 0}
+    with pytest.raises(RunError, match="1 of 2 cells are done; the first hole is kd on twin, valence, repetition 0"):
+        collect(planned)
+    assert [(cell.recipe, folder.name.partition("-")[0]) for cell, folder in collect(planned, partial=True)] == [
+        ("eeg", "eeg")
+    ]
+
+
+def test_partial_holds_over_several_worlds_too(finished):
+    planned = plan(config_of(finished, world=["mixed", "eeg_rich"]))
+    assert [cell.params.world for cell, _ in collect(planned, partial=True)] == ["mixed", "mixed"]
+
+
+# ---- faults inside a run -----------------------------------------------------------------------
+
+
+def test_an_error_fails_its_run_and_what_waits_for_it_and_the_rest_goes_on(home, library, monkeypatch):
+    planned, fit = plan(config_of(home)), runs.fit
+
+    def fail(model, inputs, loss, settings, **options):
+        if options["checkpoint"].name.startswith("fusion_rebalanced"):
+            raise ValueError("the loss is\nnot finite")
+        return fit(model, inputs, loss, settings, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "fit", stop_at_the_third)
-        with pytest.raises(KeyboardInterrupt):
-            run_here(targets=("valence",))
-    assert len(list((home / "runs").iterdir())) == 2
-    trained.clear()
-
-    def count(*arguments, **options):
-        trained.append(1)
-        return fit(*arguments, **options)
-
-    monkeypatch.setattr(runs, "fit", count)
-    run_here(targets=("valence",))
-    assert len(trained) == 4
+        patch.setattr(runs, "fit", fail)
+        eeg, teacher, student = run(planned, n_jobs=1, progress=False)
+    assert eeg.error == "" and teacher.error == "ValueError: the loss is not finite"
+    assert (student.error, student.blocked_by) == (teacher.error, teacher.name)
+    assert [path.name.partition("-")[0] for path in (home / "runs").iterdir()] == ["eeg"]
+    assert [one.error for one in run(planned, n_jobs=1, progress=False)] == ["", ""]  # failed ones are tried anew
+    assert outputs(home) == outputs(library)
 
 
-def test_a_repetition_has_its_own_seed(home, monkeypatch):
-    asked = []
-    monkeypatch.setattr(grid, "run_missing", lambda runs, **_: asked.extend(runs) or [])
-    monkeypatch.setattr(grid, "cell_folders", lambda plan: [])
-    run_all(Params(profile="bench"), recipes=("ce",), progress=False)
-    n_repeats = PROFILES["bench"].n_repeats
-    assert len({run.name for run in asked}) == len(asked) == n_repeats * 2 * 3
-    assert {run.repeat for run in asked} == set(range(n_repeats))
-    assert len({run.data_key for run in asked}) == n_repeats > 1
+@pytest.mark.parametrize("file", ["result.json", "weights.safetensors", "outputs.npz"])
+def test_a_damaged_run_never_enters_a_table_and_the_next_run_makes_it_anew(file, finished, library):
+    planned, path = plan(config_of(finished)), folder_of(finished, "fusion_rebalanced") / file
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RunError, match=path.parent.name):
+        collect(plan(config_of(finished, methods=["fusion_rebalanced"])))
+    shutil.rmtree(folder_of(finished, "kd"))
+    with pytest.warns(UserWarning, match="set aside"):
+        assert [one.error for one in run(planned, n_jobs=1, progress=False)] == ["", ""]
+    assert outputs(finished) == outputs(library) and run(planned, progress=False) == []
 
 
-def test_a_damaged_run_is_an_error_that_names_it(home):
-    _, folder = run_here(targets=("valence",), recipes=("ce",))[0]
-    path = folder / "outputs.npz"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(RunError, match=rf"{folder.name} cannot be read \(outputs.npz is not what was stored\); delete"):
-        run_here(targets=("valence",), recipes=("ce",))
+@pytest.mark.parametrize("change", ["code", "windows"])
+def test_other_code_or_windows_than_planned_make_nothing(change, home, monkeypatch):
+    one = next(iter(plan(config_of(home)).runs.values()))
+    if change == "code":
+        monkeypatch.setattr(runs, "RESULTS_VERSION", 99)
+    else:
+        one = replace(one, data_key="0" * 32)
+    assert f"{change}" in grid.make_run(one, str(home)).error and not (home / "runs").exists()
 
 
-def test_a_selection_rule_for_all_reaches_the_guides_too(home):
-    study = Study(SMOKE)
-    default, last = Experiment(study, "valence", 0), Experiment(study, "valence", 0, "last_epoch")
-    for name in ("ce", "kd", "cdgkd"):
-        ours, theirs = (e.spec(e.recipe(name)) for e in (last, default))
-        assert ours["recipe"]["selection"] == ours["training"]["selection"] == "last_epoch"
-        assert theirs["recipe"]["selection"] == "best_val"
-        assert len(ours["guides"]) == len(theirs["guides"])
-        assert not set(ours["guides"]) & set(theirs["guides"])
-    assert last.spec(last.recipe("ce_last")) == default.spec(default.recipe("ce_last"))
+# ---- processes ---------------------------------------------------------------------------------
+
+
+def test_two_processes_end_as_one_with_a_method_of_ones_own_and_killed_workers(home, library, monkeypatch):
+    """All processes die by SIGKILL while they work; others take their place."""
+    submit, killed = grid._run_on, []
+
+    def and_kill(client, *arguments):
+        def kill():
+            time.sleep(0.5)
+            for pid in client.run(os.getpid).values():
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+        threading.Thread(target=kill, daemon=True).start()
+        return submit(client, *arguments)
+
+    monkeypatch.setattr(grid, "_run_on", and_kill)
+    register(Recipe("own", model=Mean, loss="dense", options={"kd_weight": 0.9}, guides=("eeg",)))
+    try:
+        outcomes = run(plan(config_of(home, methods=["eeg", "kd", "own", "kd@own"])), n_jobs=2, progress=False)
+    finally:
+        del RECIPES["own"]
+    assert killed and [one.error for one in outcomes] == [""] * 5
+    found = outputs(home)
+    assert {name: found[name] for name in outputs(library)} == outputs(library) and len(found) == 5
+
+
+def test_gpus_are_dealt_to_the_workers_of_a_machine(monkeypatch):
+    class Worker:
+        name = None
+
+    monkeypatch.setattr(grid.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(grid, "get_worker", lambda: Worker)
+    found = []
+    for Worker.name in (0, 1, 2, "gpu-3", "tcp://127.0.0.1:40001"):
+        monkeypatch.setenv("CDGKD_DEVICE", "auto")
+        grid._choose_gpu()
+        found.append(os.environ["CDGKD_DEVICE"])
+    assert found == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:1"]
+    monkeypatch.setenv("CDGKD_DEVICE", "cuda:0")  # what the user says stays
+    grid._choose_gpu()
+    assert os.environ["CDGKD_DEVICE"] == "cuda:0"
+
+
+@pytest.mark.parametrize("content", [None, "", '{"type": "Sched', '{"type": "Scheduler"}', "[]"])
+def test_a_scheduler_file_that_is_none_is_one_line_at_once(content, finished, tmp_path):
+    planned, file = plan(config_of(finished, methods="ce")), tmp_path / "scheduler.json"
+    if content is not None:
+        file.write_text(content)
+    start = time.monotonic()
+    with pytest.raises(ClusterError, match="expected the file of a running scheduler") as caught:
+        run(planned, on=str(file), progress=False)
+    assert time.monotonic() - start < 2 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_scheduler_that_does_not_answer_is_given_up_after_one_deadline(listens, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "CONNECT_SECONDS", 1.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if listens:  # and says nothing
+            silent.listen()
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "scheduler.json").write_text(json.dumps({"address": address}))
+        for on in (address, str(tmp_path / "scheduler.json")):
+            start = time.monotonic()
+            with pytest.raises(ClusterError, match=f"no scheduler answers at {address}") as caught:
+                run(plan(config_of(finished, methods="ce")), on=on, progress=False)
+            assert time.monotonic() - start < 4 and "\n" not in str(caught.value)
