@@ -9,7 +9,7 @@ from clips import clip_of, levels
 from PIL import Image
 
 from cdgkd_utils.config import Params
-from cdgkd_utils.data.extractors.hog768 import hog768
+from cdgkd_utils.data.features import hog768
 from cdgkd_utils.deploy.clip import DeployError, answer_bytes, example_clip, read_clip
 
 MIDDLES = np.array([0.4, 1.2, 2.0, 2.8, 3.6])

@@ -9,10 +9,11 @@ from scipy.stats import spearmanr
 
 from cdgkd_utils.data import twin
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, RATINGS, TARGETS, WINDOW_SAMPLES
-from cdgkd_utils.data.extractors.hog768 import box_reduce, hog768
+from cdgkd_utils.data.features import hog768
 from cdgkd_utils.data.twin import TwinSettings, draw_faces, plan_subject, prepare_subject
 from cdgkd_utils.data.twin.eeg import TASK_SITES, _fade, code_weights, synthesise_eeg, synthesise_trials
 from cdgkd_utils.data.twin.face import PARAMETERS, draw_face, face_track, parameters_at, render
+from cdgkd_utils.data.video import box_reduce
 
 SMALL = TwinSettings(n_subjects=2, n_trials=3, n_windows=2, seed=4)
 FILMS = TwinSettings(layout="mahnob", n_subjects=2, n_trials=3, n_windows=9, seed=4)

@@ -18,6 +18,12 @@ _MODULES = {
     "windows": ("trial_frames",),
     "splits": ("Fold", "LeakError", "SplitError", "check_fold", "leak_scores", "make_folds"),
     "normalise": ("Normaliser",),
+    "own": ("from_arrays", "from_epochs"),
+    "doctor": ("check_folder",),
+    "steps": ("trial_steps",),
+    "features": ("extractor", "face_box"),
+    "video": ("frames_at",),
+    "twin.files": ("write_deap", "write_mahnob"),
     "twin": ("WORLDS", "TwinSettings", "World"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

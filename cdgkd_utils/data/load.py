@@ -24,10 +24,8 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from ..config import Params, home, n_cores, shown
-from .deap import raw as deap_raw
-from .deap import reader as deap
-from .extractors import extractor as open_extractor
-from .mahnob import reader as mahnob
+from . import deap, mahnob
+from .features import extractor as open_extractor
 from .twin import TwinSettings, draw_faces, prepare_subject
 from .twin.design import twin_settings
 from .types import DataError, Windows
@@ -41,8 +39,8 @@ _KEY_FILES = {
     "deap_raw": ("data_original/s*.bdf", *_CLIPS),
     "mahnob": ("Sessions/*/session.xml", "Sessions/*/*.bdf", "Sessions/*/*.avi", "SYNTHETIC", "truth.csv"),
 }
-_OPEN = {"deap": deap.open_tree, "deap_raw": deap_raw.open_raw_tree, "mahnob": mahnob.open_mahnob}
-_TRIALS = {"deap": deap.trials_of, "deap_raw": deap_raw.trials_of, "mahnob": mahnob.trials_of}
+_OPEN = {"deap": deap.open_tree, "deap_raw": deap.open_raw_tree, "mahnob": mahnob.open_mahnob}
+_TRIALS = {"deap": deap.trials_of, "deap_raw": deap.trials_of, "mahnob": mahnob.trials_of}
 _ARRAYS = {"eeg": "eeg", "video": "video", "mask": "frame_mask"}  # file, attribute of Windows
 
 

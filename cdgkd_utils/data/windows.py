@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,18 +11,15 @@ import pandas as pd
 
 from ..config import Params
 from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, RATINGS, SFREQ, WINDOW_SAMPLES, WINDOW_SECONDS
-from .extractors import FeatureExtractor
-from .extractors import extractor as open_extractor
-from .extractors.face_crop import crop_faces
-from .extractors.mediapipe_faces import find_boxes
-from .files.video import frames_at
+from .features import FACE_SOURCE, FeatureExtractor, crop_to, face_box
+from .features import extractor as open_extractor
 from .twin import plan_subject
 from .twin.design import twin_settings
 from .twin.face import face_track, render
 from .types import DataError, Trial, Windows
+from .video import UnusableClip, frames_at
 
 CROPS = ("centre", "face")
-FACE_SOURCE = 512  # pixels, edge of the central square in which a face is looked for
 # Centres of the five bins of 0.8 s, seconds from the start of a window.
 FRAME_OFFSETS = (np.arange(N_FRAMES) + 0.5) * WINDOW_SECONDS / N_FRAMES
 
@@ -77,24 +73,28 @@ def windows_from_trials(
     if crop not in CROPS:
         raise ValueError(f"crop: expected one of {', '.join(CROPS)}, got {crop!r}")
     eeg, video, masks, index, excluded, n_dropped = [], [], [], [], [], 0
-    with contextlib.closing(open_extractor(extractor)) as extract:
-        for trial in trials:
-            starts = window_starts(trial.eeg.shape[1], n_windows)
-            times = (starts[:, None] / SFREQ + FRAME_OFFSETS).ravel()
+    extract = open_extractor(extractor)
+    for trial in trials:
+        starts = window_starts(trial.eeg.shape[1], n_windows)
+        times = (starts[:, None] / SFREQ + FRAME_OFFSETS).ravel()
+        try:
             features, mask = describe_faces(trial.video, times, extract, crop, trial.video_rate)
-            mask = mask.reshape(len(starts), N_FRAMES)
-            features = features.reshape(len(starts), N_FRAMES, N_VIDEO_FEATURES)
-            if unseen := (starts[~mask.any(axis=1)] // WINDOW_SAMPLES).tolist():
-                n_dropped += len(unseen)
-                excluded.append((trial.subject, trial.trial, _unseen(trial.video, unseen)))
-            for start, window_features, window_mask in zip(starts.tolist(), features, mask, strict=True):
-                if not window_mask.any():
-                    continue
-                eeg.append(trial.eeg[:, start : start + WINDOW_SAMPLES].astype(np.float32))
-                video.append(window_features)
-                masks.append(window_mask)
-                place = (trial.subject, trial.trial, trial.presentation, trial.stimulus, start // WINDOW_SAMPLES)
-                index.append((*place, *(trial.ratings[name] for name in RATINGS)))
+        except UnusableClip as fault:
+            excluded.append((trial.subject, trial.trial, str(fault)))
+            continue
+        mask = mask.reshape(len(starts), N_FRAMES)
+        features = features.reshape(len(starts), N_FRAMES, N_VIDEO_FEATURES)
+        if unseen := (starts[~mask.any(axis=1)] // WINDOW_SAMPLES).tolist():
+            n_dropped += len(unseen)
+            excluded.append((trial.subject, trial.trial, _unseen(trial.video, unseen)))
+        for start, window_features, window_mask in zip(starts.tolist(), features, mask, strict=True):
+            if not window_mask.any():
+                continue
+            eeg.append(trial.eeg[:, start : start + WINDOW_SAMPLES].astype(np.float32))
+            video.append(window_features)
+            masks.append(window_mask)
+            place = (trial.subject, trial.trial, trial.presentation, trial.stimulus, start // WINDOW_SAMPLES)
+            index.append((*place, *(trial.ratings[name] for name in RATINGS)))
     return Windows(
         eeg=np.stack(eeg) if eeg else np.zeros((0, len(CHANNELS), WINDOW_SAMPLES), np.float32),
         video=np.stack(video) if video else np.zeros((0, N_FRAMES, N_VIDEO_FEATURES), np.float32),
@@ -114,8 +114,8 @@ def subject_windows(tree, subject: int, trials_of: Callable[..., Iterable[Trial]
     excluded: list[tuple[int, str]] = []
     windows = windows_from_trials(trials_of(tree, [subject], excluded=excluded), **options)
     here = f"{tree.root}{os.sep}"  # what is stored names files inside the folder, not where it lies
-    left_out = [(subject, trial, reason.replace(here, "")) for trial, reason in excluded]
-    windows.meta["excluded"] = [*left_out, *windows.meta["excluded"]]
+    everything = [*((subject, *found) for found in excluded), *windows.meta["excluded"]]
+    windows.meta["excluded"] = [(who, trial, reason.replace(here, "")) for who, trial, reason in everything]
     truth = tree.truth()
     if truth is not None:
         keys = ["subject", "trial"]
@@ -134,8 +134,10 @@ def describe_faces(
     """
     frames, mask = frames_at(path, times, extract.size if crop == "centre" else FACE_SOURCE, rate)
     if crop == "face":
-        frames, found = crop_faces(frames, extract.size, find_boxes(frames))
-        mask &= found
+        box = face_box(path)  # one for all of the clip, whichever windows are taken
+        if box is None:
+            return np.zeros((len(times), N_VIDEO_FEATURES), np.float32), np.zeros(len(times), bool)
+        frames = crop_to(frames, box, extract.size)
     features = np.zeros((len(times), N_VIDEO_FEATURES), np.float32)
     shown = np.flatnonzero(mask)
     if len(shown):
@@ -183,18 +185,19 @@ def trial_frames(
         frames = render(face_track(settings, plan, int(place)), times, size)
         mask = np.array(windows.frame_mask[list(rows)])
     else:
-        frames, mask = frames_at(*_clip(params, subject, trial, times, size))
+        path, rate = clip_of(params, subject, trial)
+        frames, mask = frames_at(path, times, size, rate)
     return frames.reshape(len(rows), N_FRAMES, size, size, 3), mask.reshape(len(rows), N_FRAMES), FRAME_OFFSETS
 
 
-def _clip(params: Params, subject: int, trial: int, times: np.ndarray, size: int) -> tuple:
-    """What `frames_at` needs to show a trial's face video."""
-    from .deap.ratings import read_ratings
-    from .mahnob.session import inspect_session
+def clip_of(params: Params, subject: int, trial: int) -> tuple[Path, float | None]:
+    """File of a trial's face video, and its frames per second where the header is known to be wrong."""
+    from .deap import read_ratings
+    from .mahnob_session import inspect_session
 
     root = Path(params.data_root).expanduser()
     if params.dataset == "mahnob":
         found = inspect_session(root / "Sessions" / str(trial), trial)
-        return found.video, times, size, found.video_rate
+        return found.video, found.video_rate
     ratings = read_ratings(root, [subject])
-    return ratings.loc[ratings["Experiment_id"] == trial, "clip"].item(), times, size, None
+    return ratings.loc[ratings["Experiment_id"] == trial, "clip"].item(), None

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 import pandas as pd
 
 from ..config import Params, home
 from ..data.constants import N_FRAMES, N_VIDEO_FEATURES, WINDOW_SECONDS
-from ..data.deap.ratings import read_ratings
-from ..data.deap.writer import write_deap
-from ..data.extractors import extractor as open_extractor
-from ..data.extractors.face_crop import crop_faces
-from ..data.extractors.hog768 import box_reduce
-from ..data.extractors.mediapipe_faces import find_boxes
-from ..data.files.mark import TRUTH_FILE
-from ..data.files.video import frames_at
+from ..data.deap import read_ratings
+from ..data.features import FACE_SOURCE, crop_to, face_box
+from ..data.features import extractor as open_extractor
 from ..data.load import settings_key
+from ..data.trees import TRUTH_FILE
 from ..data.twin import TwinSettings
+from ..data.twin.files import write_deap
 from ..data.types import DataError
-from ..data.windows import CROPS, FACE_SOURCE, FRAME_OFFSETS
+from ..data.video import box_reduce, clip_facts, frames_at
+from ..data.windows import CROPS, FRAME_OFFSETS
 
 Predict = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 EXPECTED = f"expected a video of {WINDOW_SECONDS:.0f} s or more, such as mp4, webm or avi"
@@ -96,15 +92,18 @@ def read_clip(path: Path, extractor: str = "hog", crop: str = "centre", *, name:
         n_frames = round(seconds * rate)
         raise DeployError(f"{name}: {n_frames} frame{'s' * (n_frames != 1)} in {seconds:.2f} s; {EXPECTED}")
     times = (WINDOW_SECONDS * np.arange(n_windows)[:, None] + FRAME_OFFSETS).ravel()
-    with contextlib.closing(open_extractor(extractor)) as extract:
-        try:
-            frames, mask = frames_at(path, times, extract.size if crop == "centre" else FACE_SOURCE, rate)
-        except DataError as error:
-            raise DeployError(f"{name}: damaged, not all of its pictures can be decoded; record it again") from error
+    extract = open_extractor(extractor)
+    try:
+        frames, mask = frames_at(path, times, extract.size if crop == "centre" else FACE_SOURCE)
         if not (mask & (np.ptp(frames, axis=(1, 2, 3)) > FLAT)).any():
             raise DeployError(f"{name}: every picture is of one colour; is the lens covered?")
         mask &= np.ptp(frames, axis=(1, 2, 3)) > FLAT
-        features, mask = describe_frames(frames, mask, extract, crop)
+        box = face_box(path) if crop == "face" else None
+    except DataError as error:
+        raise DeployError(f"{name}: damaged, not all of its pictures can be decoded; record it again") from error
+    if crop == "face" and box is None:
+        mask[:] = False
+    features, mask = describe_frames(frames, mask, extract, box)
     if not mask.any():
         raise DeployError(f"{name}: no face in any of its frames; record one face from the front, in even light")
     shape = (n_windows, N_FRAMES)
@@ -112,15 +111,16 @@ def read_clip(path: Path, extractor: str = "hog", crop: str = "centre", *, name:
     return Clip(Path(name).name, seconds, rate, frames, mask.reshape(shape), features)
 
 
-def describe_frames(frames: np.ndarray, mask: np.ndarray, extract, crop: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, 768) of the frames of one clip and which of them have any, (n,); the rule of the preparation."""
+def describe_frames(
+    frames: np.ndarray, mask: np.ndarray, extract, box: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, 768) of central squares and which have any, (n,); `box` is the clip's face, to be cut out."""
     mask = np.array(mask)
-    if crop == "face":
-        frames, found = crop_faces(frames, extract.size, find_boxes(frames))
-        mask &= found
     features, shown = np.zeros((len(frames), N_VIDEO_FEATURES), np.float32), np.flatnonzero(mask)
     if len(shown):  # a zeroed row stands for a lost frame, so only those that are there are described
-        features[shown], mask[shown] = extract(box_reduce(frames[shown], extract.size))
+        left = frames[shown]
+        small = box_reduce(left, extract.size) if box is None else crop_to(left, box, extract.size)
+        features[shown], mask[shown] = extract(small)
     return features, mask
 
 
@@ -149,21 +149,12 @@ def probe(path: Path, name: str = "") -> tuple[float, float]:
     if not Path(path).is_file():
         raise DeployError(f"{name}: no such file; name a video file")
     try:
-        with av.open(str(Path(path).absolute())) as container:
-            if not container.streams.video:
-                kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-                raise DeployError(f"{name}: holds {kinds} but no pictures; {EXPECTED}")
-            stream = container.streams.video[0]
-            stamps = [packet.pts for packet in container.demux(stream) if packet.size]
-            rate, base = float(stream.average_rate or 0), stream.time_base
-    except DeployError:
-        raise
-    except Exception as error:  # a damaged header can raise nearly anything
-        reason = getattr(error, "strerror", None) or error
+        facts = clip_facts(path)
+    except DataError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
         raise DeployError(f"{name}: cannot be read as a video ({reason}); {EXPECTED}") from error
-    n = len(stamps)
-    if n > 1 and None not in stamps and max(stamps) > min(stamps):
-        rate = (n - 1) / float((max(stamps) - min(stamps)) * base)
+    n = len(facts.places)
+    rate = n / facts.seconds if facts.seconds > 0 else 0.0
     if not 0 < rate <= MAX_RATE:
         if n > 1:
             raise DeployError(f"{name}: {n} pictures without a usable frame rate; convert it to mp4 or webm")

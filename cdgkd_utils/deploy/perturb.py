@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from ..data.constants import CHANNELS, LEFT, RIGHT, SFREQ
-from ..data.files.filtering import band_pass
+from ..data.signals import band_pass
 
 GREY = 96  # of a cover; near the twin's own discs, which networks have met in training
 MIDDLE = 127.5  # contrast is stretched around this grey level

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..config import Params
 from ..data.constants import N_FRAMES, N_VIDEO_FEATURES
-from ..data.extractors import extractor as open_extractor
+from ..data.features import extractor as open_extractor
 from ..data.load import new_folder
 from ..data.normalise import VIDEO_CLIP, Normaliser
 from ..experiments.derived import calibrated_temperature

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from ..data.constants import WINDOW_SECONDS
-from ..data.extractors import extractor as open_extractor
+from ..data.features import FACE_SOURCE, crop_to, face_box
+from ..data.features import extractor as open_extractor
 from ..data.normalise import VIDEO_CLIP, Normaliser
 from ..data.twin import PICTURE as TWIN_PICTURE
-from ..data.windows import FACE_SOURCE, FRAME_OFFSETS, trial_frames
+from ..data.windows import FRAME_OFFSETS, clip_of, trial_frames
 from ..models.frontend import band_covariances
 from .clip import describe_frames
 from .perturb import GREY, SWEEPS, Change
@@ -94,6 +95,7 @@ class WhatIf:
         truth = self.windows.posterior(experiment.target)
         self.truth = np.full(len(self.rows), np.nan) if truth is None else truth[self.rows]
         self.pictures = lru_cache(maxsize=KEPT)(self._pictures)
+        self.face = lru_cache(maxsize=KEPT)(lambda subject, trial: face_box(clip_of(self.params, subject, trial)[0]))
 
     def _pictures(self, position: int, delay: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Frames and mask of one window; `delay` in ms shows what was seen so much earlier."""
@@ -105,7 +107,12 @@ class WhatIf:
             # Frames are looked up by the number of their window, which need not be whole.
             moved = replace(self.windows, index=index.assign(window=window))
             frames, mask, _ = trial_frames(self.params, moved, [row], size, self.repeat)
-            return frames[0], mask[0].copy()
+            frames, mask = frames[0], mask[0].copy()
+            if self.params.crop == "face" and not self.params.is_twin:  # what the student sees
+                box = self.face(*(int(index[name].iloc[row]) for name in ("subject", "trial")))
+                frames = frames if box is None else crop_to(frames, box, self.extract.size)
+                mask &= box is not None
+            return frames, mask
 
         start = float(index["window"].iloc[row]) - delay / 1000 / WINDOW_SECONDS
         frames, mask = at(start)
@@ -131,10 +138,7 @@ class WhatIf:
 
         `frames` have shape (n_windows, 5, size, size, 3), uint8, `mask` (n_windows, 5).
         """
-        crop = "centre" if self.params.is_twin else self.params.crop
-        described = [
-            describe_frames(window, shown, self.extract, crop) for window, shown in zip(frames, mask, strict=True)
-        ]
+        described = [describe_frames(window, shown, self.extract) for window, shown in zip(frames, mask, strict=True)]
         features, shown = (np.stack(column) for column in zip(*described, strict=True))
         z = np.clip((features - self.normaliser.video_mean) / self.normaliser.video_scale, -VIDEO_CLIP, VIDEO_CLIP)
         z = np.where(shown[..., None], z, 0).astype(np.float32)

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from ..constants import BASELINE_SAMPLES, CHANNEL_ROWS, N_FRAMES, N_VIDEO_FEATURES, RATINGS, SFREQ, WINDOW_SAMPLES
-from ..extractors import extractor as open_extractor
-from ..extractors.hog768 import box_reduce
-from ..files.filtering import band_pass
+from ..features import extractor as open_extractor
+from ..signals import band_pass
 from ..types import Windows
+from ..video import box_reduce
 from .design import FACE_WORLD, WORLDS, TwinSettings, World, find_world
 from .eeg import synthesise_trials
 from .face import bin_centres, face_track, render

@@ -1,1 +1,0 @@
-"""DEAP on disk: reader, writer and the raw recordings."""

@@ -1,1 +1,0 @@
-"""What a data folder holds and what it lacks."""

@@ -1,1 +1,0 @@
-"""File formats and helpers that both data sets share."""

@@ -1,1 +1,0 @@
-"""MAHNOB-HCI on disk: reader and writer."""

@@ -1,1 +1,0 @@
-"""The entry for arrays and tables of your own."""

@@ -1,0 +1,211 @@
+"""Signals as recorded: BioSemi's BDF opened with checks, the pass band, and what makes a channel unusable."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .constants import CHANNEL_ROWS
+from .types import DataError
+
+if TYPE_CHECKING:
+    import mne
+
+PASS_BAND = (4.0, 45.0)  # Hz, that of DEAP's preprocessed release
+# No electrode on a head gives 60 mV within 4 to 45 Hz; and half-precision numbers end at 65 504.
+LARGEST_MICROVOLT = 6e4
+LEAST_MICROVOLT = 1.0  # peak to peak in 2 s; an amplifier's own noise has more
+LARGEST_SHARE = 0.5  # of 4 s, of samples that repeat the one before
+_PIECE = 0.25  # s
+_INFERRED = "Number of records from the header does not match the file size"
+
+
+class UnusableSignal(DataError):
+    """The signals of one trial cannot be used; the others of its file may be."""
+
+
+def band_pass(eeg: np.ndarray, sfreq: float) -> np.ndarray:
+    """Keep 4 to 45 Hz of signals (n_chans, n_times) without phase shift (MNE's default FIR filter).
+
+    A sample depends on less than 0.9 s on either side of it. Offsets vanish; above 57 Hz next to nothing is left.
+    """
+    from mne.filter import filter_data  # takes a second to import, and not every preparation filters
+
+    return filter_data(eeg, sfreq, *PASS_BAND, verbose="warning")
+
+
+Trace = list[tuple[str, np.ndarray, float]]
+
+
+def tracer(trace: Trace | None) -> Callable[[str, np.ndarray, float, float], None]:
+    """How a reader notes its steps in `trace`: (name, signal of the 28 channels from the clip's start on, its rate).
+
+    The function takes the name, a signal whose first rows are the 32 electrodes in DEAP's order (or just the 28), its
+    rate in Hz, and when it begins, in s after the clip's start.
+    """
+
+    def note(name: str, signal: np.ndarray, sfreq: float, start: float) -> None:
+        if trace is not None:
+            rows = signal if len(signal) == len(CHANNEL_ROWS) else signal[list(CHANNEL_ROWS)]
+            trace.append((name, rows[:, round(-start * sfreq) :].copy(), sfreq))
+
+    if trace is not None:
+        trace.clear()
+    return note
+
+
+def refuse_flat(signals: np.ndarray, names: Sequence[str], sfreq: float, where: str) -> None:
+    """Refuse signals (n_chans, n_times) in µV with channels that say nothing; the error begins with `where`.
+
+    A channel is flat where, in any 2 s, it moves by less than 1 µV, or where half of any 4 s repeat the sample before.
+    To be asked before a common reference is subtracted: a dead electrode holds the others' mean then, and only a second
+    one, its copy, gives it away.
+    """
+    flat = flat_channels(signals, sfreq)
+    _refuse(flat, names, f"{where}: channel {{}} is flat (less than 1 µV in 2 s, or half of 4 s repeated)")
+    some = signals[:, :: max(signals.shape[1] // 64, 1)]
+    pairs = np.argwhere(np.triu(np.abs(some[:, None] - some).max(axis=-1) < 1e-6, 1))
+    copies = np.zeros(len(signals), bool)
+    for one, other in pairs:
+        copies[[one, other]] |= np.abs(signals[one] - signals[other]).max() < 1e-6
+    _refuse(copies, names, f"{where}: channels {{}} are copies of each other, as dead electrodes are after referencing")
+
+
+def refuse_wild(signals: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Refuse filtered signals (n_chans, n_times) in µV that no electrode on a head gives, or that are no numbers."""
+    wild = ~((signals.max(axis=1) <= LARGEST_MICROVOLT) & (signals.min(axis=1) >= -LARGEST_MICROVOLT))
+    _refuse(wild, names, f"{where}: channel {{}} leaves ±{LARGEST_MICROVOLT / 1e3:g} mV, expected EEG in µV")
+
+
+def _refuse(chosen: np.ndarray, names: Sequence[str], what: str) -> None:
+    if chosen.any():
+        found = ", ".join(name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen)
+        raise UnusableSignal(f"{what.format(found)}; leave this trial out, or copy the file again")
+
+
+def flat_channels(signals: np.ndarray, sfreq: float) -> np.ndarray:
+    """Which channels of (n_chans, n_times) are flat somewhere, bool (n_chans,); see :func:`refuse_flat`."""
+    step = max(round(_PIECE * sfreq), 1)
+    n_pieces = signals.shape[1] // step
+    flat = np.zeros(len(signals), bool)
+    for number, channel in enumerate(signals):
+        pieces = channel[: n_pieces * step].reshape(n_pieces, step)
+        # Some samples suffice to see that most signals move.
+        for some in (pieces[:, :: max(step // 8, 1)], pieces):
+            high, low = _sliding(some.max(axis=1), round(2 / _PIECE)), _sliding(some.min(axis=1), round(2 / _PIECE))
+            still = ((high.max(axis=-1) - low.min(axis=-1)) < LEAST_MICROVOLT).any()
+            if not still:
+                break
+        same = channel[1:] == channel[:-1]
+        if not still and np.count_nonzero(same) >= LARGEST_SHARE * 4 * sfreq - 1:
+            counts = np.count_nonzero(same[: (len(same) // step) * step].reshape(-1, step), axis=1)
+            still = (_sliding(counts, round(4 / _PIECE)).sum(axis=-1) >= LARGEST_SHARE * 4 * sfreq - 1).any()
+        flat[number] = still
+    return flat
+
+
+def _sliding(values: np.ndarray, n: int) -> np.ndarray:
+    return np.lib.stride_tricks.sliding_window_view(values, min(n, max(len(values), 1)))
+
+
+def open_bdf(path: str | os.PathLike, sfreq: float, needed: Sequence[str] = ()) -> mne.io.BaseRaw:
+    """Open a BDF through MNE, after checking that it is one, that it is complete, and that its channels have a scale.
+
+    Parameters
+    ----------
+    path : path-like
+    sfreq : float
+        The sampling rate that the file must have, in Hz.
+    needed : sequence of str
+        Channels that must be there.
+
+    Returns
+    -------
+    mne.io.BaseRaw
+        Not loaded. A recorder that was stopped hard leaves a header with -1 records; MNE counts them.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is no BDF, is truncated (which MNE shortens without a word), or has another sampling rate;
+        a channel is missing, or its physical or digital minimum equals its maximum.
+    """
+    import mne
+
+    path = Path(path)
+    try:
+        n_records, expected, without_scale, size = _header(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing; copy it again") from error
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: no readable BioSemi BDF ({error}); it is damaged or truncated: copy it again"
+        ) from error
+    if n_records > 0 and size < expected:
+        raise DataError(
+            f"{path}: {size} bytes, but its header promises {n_records} records and {expected} bytes; it is truncated: "
+            "copy it again"
+        )
+    if without_scale:
+        raise DataError(
+            f"{path}: channel {', '.join(without_scale)} has no scale: minimum and maximum are equal in the header, so "
+            "its numbers mean nothing; copy it again"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=_INFERRED)
+            warnings.filterwarnings("ignore", message="Channel names are not unique")  # DEAP's s29 to s32 have two ""
+            raw = mne.io.read_raw_bdf(path, preload=False, verbose="warning")
+    except Exception as error:  # a damaged header can raise nearly anything
+        raise DataError(f"{path}: MNE cannot read this BDF ({' '.join(str(error).split())}); copy it again") from error
+    if raw.info["sfreq"] != sfreq:
+        raise DataError(f"{path}: sampled at {raw.info['sfreq']:g} Hz, expected {sfreq:g}; take the original recording")
+    names = [name.strip() for name in raw.ch_names]
+    if missing := [name for name in needed if name not in names]:
+        raise DataError(
+            f"{path}: no channel {', '.join(missing)}, found {', '.join(names)}; take the original recording"
+        )
+    return raw
+
+
+def onsets_of(raw: mne.io.BaseRaw, place: int, mask: int, code: int) -> np.ndarray:
+    """Samples at which a trigger channel, by its place, changes to a code; only the bits in `mask` count."""
+    import mne
+
+    name = raw.ch_names[place]
+    # A channel without a label is none of triggers to MNE.
+    stim = raw.copy().pick([name]).set_channel_types({name: "stim"}, on_unit_change="ignore")
+    found = mne.find_events(
+        stim, name, mask=mask, mask_type="and", consecutive=True, shortest_event=1, min_duration=0, verbose="warning"
+    )
+    return found[found[:, 2] == code, 0] - raw.first_samp
+
+
+def _header(path: Path) -> tuple[int, int, list[str], int]:
+    """Number of records, bytes that they need, channels without a scale, and bytes that there are."""
+    with open(path, "rb") as file:
+        fixed = file.read(256)
+        if fixed[:8] != b"\xffBIOSEMI":
+            raise ValueError("it does not begin with 0xFF BIOSEMI")
+        n_bytes, n_records, n_chans = int(fixed[184:192]), int(fixed[236:244]), int(fixed[252:256])
+        if n_chans < 1 or n_bytes != 256 * (n_chans + 1) or n_records == 0 or n_records < -1:
+            raise ValueError(f"{n_records} records of {n_chans} channels behind a header of {n_bytes} bytes")
+        table = file.read(256 * n_chans)
+
+    def column(start: int, width: int) -> list[bytes]:
+        first = start * n_chans
+        return [table[first + i * width : first + (i + 1) * width] for i in range(n_chans)]
+
+    low, high, low_word, high_word = ([float(text) for text in column(start, 8)] for start in (104, 112, 120, 128))
+    labels = [text.decode("latin1").strip() or f"number {place + 1}" for place, text in enumerate(column(0, 16))]
+    scales = zip(labels, low, high, low_word, high_word, strict=True)
+    nothing = [name for name, a, b, c, d in scales if not (np.isfinite(b - a) and a != b and c != d)]
+    record = 3 * sum(int(text) for text in column(216, 8))
+    if record < 3:
+        raise ValueError("its records hold no samples")
+    return n_records, n_bytes + record * max(n_records, 1), nothing, path.stat().st_size
