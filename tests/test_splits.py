@@ -212,6 +212,15 @@ def test_a_guide_that_saw_the_test_units():
     check_fold(fold, INDEX, guides={"teacher": np.union1d(fold.train, fold.val)})
     with pytest.raises(LeakError, match="test_trial stand in what guide ta1 learned from"):
         check_fold(fold, INDEX, guides={"teacher": fold.train, "ta1": other.train})
+    with pytest.raises(LeakError, match=r"1 trial\(s\) of test_trial"):  # another window of a trial that is tested
+        check_fold(
+            replace(fold, rows=fold.parts() | {"test_trial": fold.rows["test_trial"][1:]}),
+            INDEX,
+            guides={"ta1": fold.rows["test_trial"][:1]},
+        )
+    leaky = fold_of("window")
+    with pytest.raises(LeakError, match=r"1 window\(s\)"):
+        check_fold(leaky, INDEX, guides={"ta1": leaky.parts()["test_window (LEAKY)"][:1]})
     # One trained elsewhere, on a trial that this index does not even hold, knows the test person.
     new = fold_of("subject")
     elsewhere = pd.DataFrame({"subject": [int(INDEX.loc[new.rows["test_subject"][0], "subject"])], "trial": [99]})

@@ -21,15 +21,8 @@ class LeakError(AssertionError):
 class Fold:
     """One fold of a protocol.
 
-    Attributes
-    ----------
-    protocol : str
-        A name in ``PROTOCOLS``.
-    number : int
-        0 .. n_folds - 1.
-    rows : dict of str to ndarray of int
-        Rows of the windows' index: ``train``, ``val``, then each test part, ``test_trial`` and ``test_subject`` or
-        ``test_<label>``.
+    `rows` are those of the windows' index: ``train``, ``val``, then each test part, ``test_trial`` and ``test_subject``
+    or ``test_<label>``.
     """
 
     protocol: str
@@ -114,13 +107,18 @@ def check_fold(
     if not fold.leaky:
         for one, other in combinations(parts, 2):
             _forbid(held[one]["trial"] & held[other]["trial"], "trial", one, other)
-    for test in fold.tests():
-        for unit in _kept_apart(fold.protocol, test):
-            for part in ("train", "val"):
+    for test, tested in fold.tests().items():
+        apart = _kept_apart(fold.protocol, test)
+        for part in ("train", "val"):
+            for unit in apart:
                 _forbid(held[test][unit] & held[part][unit], unit, test, part)
-            for guide, seen in (guides or {}).items():
-                seen = seen if isinstance(seen, pd.DataFrame) else index.iloc[np.asarray(seen)]
-                _forbid(held[test][unit] & _keys(seen, unit), unit, test, f"what guide {guide} learned from")
+        for guide, seen in (guides or {}).items():
+            learned = f"what guide {guide} learned from"
+            if not isinstance(seen, pd.DataFrame):
+                _forbid({(row,) for row in np.intersect1d(tested, seen)}, "window", test, learned)
+                seen = index.iloc[np.asarray(seen)]
+            for unit in apart:
+                _forbid(held[test][unit] & _keys(seen, unit), unit, test, learned)
     for name, seen in (fitted_on or {}).items():
         outside = np.setdiff1d(np.asarray(seen), fold.train)
         if len(outside):

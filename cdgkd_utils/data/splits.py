@@ -29,19 +29,8 @@ from sklearn.preprocessing import StandardScaler
 from .fold import LEAKY, Fold, LeakError, check_fold, trial_ids
 from .types import Windows
 
-__all__ = [
-    "LEAKY",
-    "PROTOCOLS",
-    "Fold",
-    "LeakError",
-    "SplitError",
-    "check_fold",
-    "deal_trials",
-    "labels_permuted_between_trials",
-    "leak_scores",
-    "make_folds",
-    "trial_ids",
-]
+__all__ = ["LEAKY", "PROTOCOLS", "Fold", "LeakError", "SplitError", "check_fold", "deal_trials", "leak_scores"]
+__all__ += ["labels_permuted_between_trials", "make_folds", "trial_ids"]
 
 PROTOCOLS = ("trial+subject", "subject", "loso", "trial", "stimulus", "window")
 N_SUBJECT_FOLDS, N_TRIAL_FOLDS, N_VAL_FOLDS = 3, 4, 5
@@ -71,14 +60,11 @@ def make_folds(
     index : DataFrame
         Needs ``subject`` and ``trial``, and ``stimulus`` for that protocol.
     labels : ndarray of int, shape (n_windows,)
-        Constant within a trial; give all parts similar shares.
+        Constant within a trial.
     protocol : str
-        A name in ``PROTOCOLS``.
+        A name in ``PROTOCOLS``; ``window`` only if `allow_leak`, and its folds' `label` ends in "(LEAKY)".
     n_folds : int
         2 or more; ``trial+subject`` has 3 and ``loso`` one per subject whatever this says.
-    seed : int
-    allow_leak : bool
-        Admits ``window``, whose folds' `label` ends in "(LEAKY)".
 
     Raises
     ------
@@ -212,16 +198,8 @@ def leak_scores(
     """What a nearest-neighbour reader of the face scores under a leaky and two honest protocols.
 
     The nearest neighbour of a window is often another window of the same trial (same pose, light, moment). If that
-    neighbour may be in the training part, the label is copied, not recognised.
-
-    Parameters
-    ----------
-    windows : Windows
-    labels : mapping of str to ndarray, shape (n_windows,)
-        Such as true ones and some permuted between trials; the first decide the folds, which are the same for all.
-    seed : int
-    n_repeats : int
-        Folds of each protocol, at most 3.
+    neighbour may be in the training part, the label is copied, not recognised. `labels` by name, such as true ones and
+    some permuted between trials; the first decide the folds, which are the same for all.
 
     Returns
     -------

@@ -74,15 +74,10 @@ class Windows:
     def joined(cls, parts: Sequence[Windows], meta: dict | None = None) -> Windows:
         """Windows of several people, one after another in memory; `meta` is by default the first part's."""
         filled = [part for part in parts if len(part)] or [parts[0]]
-        whole = {
-            name: np.concatenate([getattr(part, name) for part in filled]) for name in ("eeg", "video", "frame_mask")
-        }
-        tables = {
-            name: pd.concat([getattr(part, name) for part in filled], ignore_index=True)
-            for name in ("index", "truth")
-            if getattr(filled[0], name) is not None
-        }
-        return cls(**whole, **tables, meta=parts[0].meta if meta is None else meta)
+        arrays = (np.concatenate([getattr(p, name) for p in filled]) for name in ("eeg", "video", "frame_mask"))
+        index = pd.concat([part.index for part in filled], ignore_index=True)
+        truth = None if filled[0].truth is None else pd.concat([part.truth for part in filled], ignore_index=True)
+        return cls(*arrays, index, truth, parts[0].meta if meta is None else meta)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -10,15 +10,8 @@ import numpy as np
 
 from ...config import WORLDS as NAMES
 from ...config import Params, world_numbers
-from ..constants import (
-    MISSING_CLIPS,
-    N_DEAP_TRIALS,
-    N_MAHNOB_TRIALS,
-    VIDEO_SECONDS,
-    VIDEO_SUBJECTS,
-    WINDOW_SECONDS,
-    session_number,
-)
+from ..constants import MISSING_CLIPS, N_DEAP_TRIALS, N_MAHNOB_TRIALS, VIDEO_SECONDS, VIDEO_SUBJECTS, WINDOW_SECONDS
+from ..constants import session_number as mahnob_session
 
 _PURPOSES = "shared eeg_only video_only rating bias other_ratings order identity eeg_person eeg face peripheral rest"
 _PURPOSES = (*_PURPOSES.split(), "film")  # append only: the place in this list is part of the seed
@@ -34,27 +27,14 @@ FILMS = dict(
 
 @dataclass(frozen=True)
 class World:
-    """How the feeling is shared between brain and face.
+    """How brain and face share the feeling: variance shares of the latent; the rest to 1 is rating noise."""
 
-    Attributes
-    ----------
-    w_shared, w_eeg, w_video : float
-        Variance shares of the latent that both see, only the EEG sees, only the face shows; the rest to 1 is
-        rating noise.
-    eeg_gain : float
-        Log-power per unit of code in the EEG.
-    words : str
-        One line for people.
-    film : float
-        Share of the variance of each part of the feeling that belongs to the film: everybody who sees it has it.
-    """
-
-    w_shared: float
-    w_eeg: float
-    w_video: float
-    eeg_gain: float
-    words: str
-    film: float = 0.0
+    w_shared: float  # both see
+    w_eeg: float  # only the EEG sees
+    w_video: float  # only the face shows
+    eeg_gain: float  # log-power per unit of code in the EEG
+    words: str  # one line for people
+    film: float = 0.0  # share of each part that belongs to the film: everybody who sees it has it
 
     @property
     def r_views(self) -> float:
@@ -131,7 +111,7 @@ class MahnobDesign(Design):
     """MAHNOB-HCI's: trials as long as their films, known by their session."""
 
     def trial(self, subject: int, row: int, presentation: int) -> int:
-        return session_number(subject, presentation)
+        return mahnob_session(subject, presentation)
 
     def stimulus(self, row: int) -> str:
         return f"{list(FILMS)[row]}.avi"
@@ -169,37 +149,19 @@ def film_seconds(row: int, n_windows: int) -> int:
 
 @dataclass(frozen=True)
 class TwinSettings:
-    """Everything that decides the twin's numbers.
-
-    Attributes
-    ----------
-    n_subjects, n_trials, n_windows : int
-        People, trials of each, 4 s windows of each trial (MAHNOB-HCI: at most; 0 takes the whole films).
-    seed : int
-    world : str
-        A name of ``WORLDS``, or shares in numbers (:func:`~cdgkd_utils.config.world_numbers`).
-    w_shared, w_eeg, w_video, eeg_gain, film : float or None
-        Replace the world's value (see :class:`World`); None keeps it.
-    layout : {"deap", "mahnob"}
-        Whose design the twin follows: 40 trials of one length, or up to 20 films of 34 to 116 s.
-
-    Raises
-    ------
-    ValueError
-        A value is out of range, or world or layout are unknown.
-    """
+    """Everything that decides the twin's numbers; a ValueError names what is out of range or unknown."""
 
     n_subjects: int = 22
     n_trials: int = 40
-    n_windows: int = 4
+    n_windows: int = 4  # of 4 s in each trial (MAHNOB-HCI: at most; 0 takes the whole films)
     seed: int = 0
-    world: str = "mixed"
-    w_shared: float | None = None
+    world: str = "mixed"  # a name of WORLDS, or shares in numbers (config.world_numbers)
+    w_shared: float | None = None  # this and the next three replace the world's value; None keeps it
     w_eeg: float | None = None
     w_video: float | None = None
     eeg_gain: float | None = None
-    layout: str = "deap"
-    film: float | None = None
+    layout: str = "deap"  # whose design: 40 trials of one length, or ("mahnob") up to 20 films of 34 to 116 s
+    film: float | None = None  # replaces the world's value
 
     def __post_init__(self):
         if self.layout not in DESIGNS:
