@@ -108,7 +108,7 @@ def test_a_guide_by_name_and_a_method_of_ones_own_stand_in_a_table_and_an_assist
         (TWIN, 0, write_run(tmp_path / "b", name="kd@eeg")),
         (TWIN, 0, write_run(tmp_path / "c", name="mine", table=2, row="mine")),
         (TWIN, 0, write_run(tmp_path / "d", name="emotionkd_teacher")),
-        (TWIN, 0, write_run(tmp_path / "e", name="ce")),
+        (TWIN, 0, write_run(tmp_path / "e", name="ce", table=2, row="elsewhere")),  # shown where it stands now
     ]
     scores = collect(runs)
     placed = scores[["table", "method"]].drop_duplicates().to_records(index=False).tolist()
