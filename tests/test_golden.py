@@ -23,12 +23,7 @@ import torch
 
 from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows
-<<<<<<< HEAD
 from cdgkd_utils.data.splits import make_folds
-=======
-from cdgkd_utils.data.splits.protocols import protocol_folds
-from cdgkd_utils.data.splits.split import make_split
->>>>>>> 958582f (wip2)
 from cdgkd_utils.data.twin import TwinSettings, prepare_subject
 from cdgkd_utils.data.twin.files import write_deap, write_mahnob
 from cdgkd_utils.experiments.recipes import table_recipes
