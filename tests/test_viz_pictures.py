@@ -81,16 +81,16 @@ def test_a_trial_is_drawn_as_recorded_and_the_browser_follows_subjects_with_othe
     )
     figure = viz.draw_trial(windows, 4, (pictures[0][1], pictures[1][1], pictures[2]))
     traces = figure.axes[0].collections[1].get_segments()
-    spacing = signals.scales_of(windows).spacing
+    spacing = signals.scales_of(windows)["traces"][1]
     for channel in (0, 13, 27):
         assert np.allclose(traces[channel][:, 1], windows.eeg[4, channel] - spacing * channel, atol=1e-4)
     assert np.allclose(traces[0][[0, -1], 0], [4, 8 - 1 / SFREQ])
     assert "no frame" in texts(figure) and figure.axes[0].get_title(loc="left") == "subject 2, trial 7, 4–8 s"
-    monkeypatch.setattr("cdgkd_utils.data.windows.trial_frames", lambda params, windows, rows: pictures)
+    monkeypatch.setattr("cdgkd_utils.viz.signals.trial_frames", lambda params, windows, rows: pictures)
     browser = viz.trial_browser(windows, None, row=0)
     assert browser.values == {"subject": 1, "trial": 1, "start": 0.0, "band": "alpha"} and browser.error is None
     browser.controls["subject"].value = 2
-    assert browser.values["trial"] == 7 and [v for _, v in browser.controls["start"].options] == [0.0, 4.0, 8.0]
+    assert browser.values["trial"] == 7 and list(browser.controls["start"].options) == [0.0, 4.0, 8.0]
     browser.set(start=8.0)
     assert browser.error is None and "subject 2, trial 7, 8–12 s" in browser.picture.value
 
@@ -372,3 +372,22 @@ def test_worlds_of_ones_own_are_placed_by_theory_and_kept_when_tried():
     assert "is known" in part.status.value and len(made) == 1
     part.set(shared=0, brain=0, face=0)
     assert "weights" in part.status.value
+
+
+def test_controls_on_real_images_draw_gains_over_the_same_seed():
+    rows = [
+        (f, m, s, 0.6 + plus * f + 0.01 * s)
+        for f in (0.0, 0.25)
+        for m, plus in (("ce", 0), ("kd", 0.2))
+        for s in (0, 1)
+    ]
+    scores = pd.DataFrame(rows, columns=["flipped", "method", "seed", "accuracy"])
+    part = viz.control_students(scores)
+    assert part.error is None and texts(viz.draw_control_students(scores)) == ["+5.0 (0.0)"]
+    part.set(flipped=0.0)
+    assert "0 % of labels flipped: without a guide 60.5 %, 2 seeds" in part.picture.value
+    figure = viz.draw_control_fusion(
+        scores[scores["flipped"] == 0], {"kd": pd.DataFrame({"epoch": [0], "eeg_weight": [0.3]})}
+    )
+    dots = next(one for one in figure.axes[0].lines if one.get_marker() == "o")
+    assert dots.get_xdata() == pytest.approx([60.5, 60.5]) and line(figure.axes[1], "kd")[1].tolist() == [0.3]

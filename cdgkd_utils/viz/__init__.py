@@ -21,22 +21,22 @@ embeddings   ``project(embeddings, prototypes, n_points, rng, method="umap")``,
              ``draw_tug(scene, epoch, part="train")``; part ``tug_of_war(scene)``
 training     ``draw_training(log, panels=None, chosen=None)``, ``LiveTraining(title, n_epochs).update(log)``,
              ``draw_branches({name: log})``, ``draw_tries(tries)``, ``tries_table(tries)``,
-             ``draw_control_fusion(scores)``;
-             part ``rebalancing_tries(train, tries=(), n_epochs=None)`` with train(on_epoch=…, **conditions) -> log
+             ``draw_chain(tried, chosen=None)``; parts ``chain_tries(train, tried=())``,
+             ``rebalancing_tries(train, tries=(), n_epochs=None)`` with train(on_epoch=…, **conditions) -> log
              and tries = [(conditions, log)]
 chain        ``draw_method()``, ``draw_memory(seen, unseen, unseen_name)``, ``draw_kept(kept, guides, title="")``,
              ``draw_shares(log, names=None)``, ``draw_soft(answers, part, place, temperature)``,
              ``draw_agreement(answers, part)``, ``draw_silence(learners, learner, n_steps=None)`` with learners =
-             {role: (kept, guides, drop_prob)}, ``draw_chain(tried, chosen=None)``,
-             ``draw_control_students(scores, flipped=0.25)``;
-             parts ``soft_targets(answers, place=None)``, ``agreement(answers)``, ``silence(learners)``,
-             ``chain_tries(train, tried)``, ``control_students(scores)``
-tables       ``draw_results(long_tables, metric="accuracy", rows="poster")`` both tables in the poster's layout,
-             ``draw_claims(claims)``, ``draw_rows(intervals, differences, …)``;
-             part ``table_explorer(evidence, choice)``
-student      ``draw_what_if(look)``, ``draw_sweep(table, score="accuracy")``, ``draw_reliability(curves)``,
+             {role: (kept, guides, drop_prob)};
+             parts ``soft_targets(answers, place=None)``, ``agreement(answers)``, ``silence(learners)``
+controls     ``draw_control_fusion(scores, logs=None)``, ``draw_control_students(scores, flipped=0.25)``;
+             part ``control_students(scores)``
+tables       ``draw_results(scores, metric="accuracy", rows="poster", world="")`` both tables in the poster's layout,
+             ``draw_claims(claims)``, ``draw_rows(scores, table, dataset, target, metric, methods, reference)``;
+             part ``table_explorer(scores, table=1)``
+student      ``draw_what_if(look)``, ``draw_sweep(table, score="accuracy")``, ``draw_reliability(labels, answers)``,
              ``draw_face_maps(frames, maps, titles)``, ``draw_clip(name, frames, mask, p_high, target, truth)``;
-             parts ``what_if(bench, …)``, ``own_clip(answer, target)``
+             parts ``what_if(answers)``, ``own_clip(answer, target="", example=None, truth=nan)``
 worlds       ``draw_worlds(points, here=None)``, ``draw_world_shares(worlds)``, ``draw_hypotheses(table, other)``;
              part ``world_explorer(simulate, published)``
 ============ ======================================================================================================
@@ -56,6 +56,7 @@ _MODULES = {
     "draw_chain chain_tries",
     "chain": "draw_method draw_memory draw_kept draw_shares draw_soft draw_agreement draw_silence "
     "soft_targets agreement silence",
+    "controls": "draw_control_fusion draw_control_students control_students",
     "tables": "draw_results draw_claims draw_rows table_explorer",
     "student": "draw_what_if draw_sweep draw_reliability draw_face_maps draw_clip what_if own_clip",
     "worlds": "draw_worlds draw_world_shares draw_hypotheses world_explorer",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple
 
 import ipywidgets
 import numpy as np
@@ -18,6 +17,7 @@ from scipy.signal import welch
 from ..config import Params
 from ..data.constants import BANDS, CHANNELS, LEFT, RATINGS, SFREQ, WINDOW_SECONDS
 from ..data.types import Windows
+from ..data.windows import trial_frames
 from .panel import Panel, picture
 from .style import COLOURS
 
@@ -130,14 +130,6 @@ def draw_features(figure: FigureBase, frames: np.ndarray, features: np.ndarray, 
     axes[1, 0].set_ylabel("strongest edge\nper cell (0–1)")
 
 
-class Scales(NamedTuple):
-    """Limits that all windows of a data set are drawn with: µV between traces, and dB of spectra and head maps."""
-
-    spacing: float
-    density: tuple[float, float]
-    power: dict[str, tuple[float, float]]
-
-
 def spectra(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies (Hz) and power densities (dB re 1 µV²/Hz) by Welch's method with segments of 2 s."""
     frequencies, density = welch(eeg, SFREQ, nperseg=min(256, eeg.shape[-1]))
@@ -147,27 +139,21 @@ def spectra(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def band_power(eeg: np.ndarray, band: str) -> np.ndarray:
     """Mean power density of each channel in a band, in dB re 1 µV²/Hz, shape (..., n_channels)."""
     frequencies, density = spectra(eeg)
-    low, high = BANDS[band]
-    inside = (frequencies >= low) & (frequencies < high)
+    inside = (frequencies >= BANDS[band][0]) & (frequencies < BANDS[band][1])
     return 10 * np.log10((10 ** (density[..., inside] / 10)).mean(axis=-1))
 
 
-def scales_of(windows: Windows) -> Scales:
-    """Scales from windows that are evenly spaced over the data set."""
+def scales_of(windows: Windows) -> dict[str, tuple[float, float]]:
+    """Limits that all windows are drawn with, from some: µV between ``traces``; dB of ``spectra`` and of each band."""
     if not len(windows):
         raise ValueError("windows: none, expected at least one to look at")
     eeg = windows.eeg_at(np.unique(np.linspace(0, len(windows) - 1, N_SCALE_WINDOWS).astype(int)))
     spacing = float(np.ceil(np.percentile(np.abs(eeg), 97) * 1.5 / 10) * 10) or 10.0  # flat input still needs rows
     frequencies, density = spectra(eeg)
     filtered = (frequencies >= BANDS["theta"][0]) & (frequencies < BANDS["gamma"][1])
-    low, high = np.percentile(density[..., filtered], (0.5, 99.5))
-    return Scales(
-        spacing, _wide((low - 3, high + 3)), {b: _wide(np.percentile(band_power(eeg, b), (1, 99.5))) for b in BANDS}
-    )
-
-
-def _wide(limits: Sequence[float]) -> tuple[float, float]:
-    return float(limits[0]), max(float(limits[1]), float(limits[0]) + 1)  # equal limits cannot be drawn
+    ends = {"spectra": np.percentile(density[..., filtered], (0.5, 99.5)) + np.array([-3, 3])}
+    ends |= {band: np.percentile(band_power(eeg, band), (1, 99.5)) for band in BANDS}
+    return {"traces": (0, spacing)} | {name: (low, max(high, low + 1)) for name, (low, high) in ends.items()}
 
 
 @picture(11, 5.8)
@@ -177,7 +163,7 @@ def draw_trial(
     row: int,
     pictures: tuple[np.ndarray, np.ndarray, np.ndarray],
     band: str = "alpha",
-    scales: Scales | None = None,
+    scales: dict | None = None,
 ) -> None:
     """Everything that was recorded of one window, by its number `row`: EEG, faces, spectrum, head map, ratings.
 
@@ -190,12 +176,12 @@ def draw_trial(
     start = WINDOW_SECONDS * int(which["window"])
     span = (start, start + WINDOW_SECONDS)
     traces = figure.add_axes((0.05, 0.335, 0.535, 0.61))
-    _draw_traces(traces, eeg, span, scales.spacing, start + pictures[2])
+    _draw_traces(traces, eeg, span, scales["traces"][1], start + pictures[2])
     traces.set_title(f"subject {which['subject']}, trial {which['trial']}, {span[0]:.0f}–{span[1]:.0f} s")
     _draw_faces(figure.add_axes((0.05, 0.055, 0.535, 0.19)), pictures, span)
-    _draw_spectrum(figure.add_axes((0.69, 0.7, 0.3, 0.245)), eeg, scales.density, band)
+    _draw_spectrum(figure.add_axes((0.69, 0.7, 0.3, 0.245)), eeg, scales["spectra"], band)
     ax = figure.add_axes((0.66, 0.27, 0.25, 0.29))
-    image = draw_head(ax, band_power(eeg, band), scales.power[band])
+    image = draw_head(ax, band_power(eeg, band), scales[band])
     ax.set_title("{} power, {:.0f}–{:.0f} Hz".format(band, *BANDS[band]), loc="center")
     bar = figure.add_axes((0.915, 0.29, 0.012, 0.24))
     figure.colorbar(image, cax=bar, extend="both", label="dB re 1 µV²/Hz")
@@ -268,11 +254,14 @@ def trial_browser(windows: Windows, params: Params, row: int | None = None) -> P
     `params` are what the windows were loaded with; `row` is the window shown first, by default the middle one.
     Example: ``cd.plot.trial_browser(lab.windows, lab.params)``.
     """
-    from ..data.windows import trial_frames
 
-    rows, scales = windows.index.groupby(["subject", "trial"]).indices, scales_of(windows)
-    numbers = windows.index["window"].to_numpy()
+    rows, numbers, scales = (
+        windows.index.groupby(["subject", "trial"]).indices,
+        windows.index["window"],
+        scales_of(windows),
+    )
     trials = {s: sorted(t for who, t in rows if who == s) for s in sorted({s for s, _ in rows})}
+    frames = lru_cache(maxsize=32)(lambda subject, trial: trial_frames(params, windows, of(subject, trial).tolist()))
 
     def of(subject: int, trial: int) -> np.ndarray:
         mine = rows[subject, trial]
@@ -281,43 +270,30 @@ def trial_browser(windows: Windows, params: Params, row: int | None = None) -> P
     def starts(subject: int, trial: int) -> list[float]:
         return [WINDOW_SECONDS * int(number) for number in numbers[of(subject, trial)]]
 
-    frames = lru_cache(maxsize=32)(lambda subject, trial: trial_frames(params, windows, of(subject, trial).tolist()))
-
     @picture(*draw_trial.size)
     def draw(figure: FigureBase, subject: int, trial: int, start: float, band: str = "alpha") -> None:
-        place = starts(subject, trial).index(start)
-        shown, mask, times = frames(subject, trial)
+        place, (shown, mask, times) = starts(subject, trial).index(start), frames(subject, trial)
         draw_trial(figure, windows, of(subject, trial)[place], (shown[place], mask[place], times), band, scales)
 
-    def offer(controls: dict[str, ipywidgets.Widget]) -> None:
+    def follow(controls: dict[str, ipywidgets.Widget]) -> None:
         for name, known in (("trial", lambda s, _: trials[s]), ("start", starts)):
-            slider = controls[name]
-            options = _options(known(controls["subject"].value, controls["trial"].value), name)
-            if slider.options != options:
-                before = slider.value
-                slider.options = options
-                slider.value = min((value for _, value in options), key=lambda value: abs(value - before))
+            slider, values = controls[name], known(controls["subject"].value, controls["trial"].value)
+            if list(slider.options) != values:
+                before, slider.options = slider.value, values
+                slider.value = min(values, key=lambda value: abs(value - before))
+
+    def slider(options: Sequence, value: float, name: str) -> ipywidgets.SelectionSlider:
+        return ipywidgets.SelectionSlider(options=options, value=value, description=name)
 
     middle = windows.index.iloc[len(windows) // 2 if row is None else row]
     subject, trial, start = int(middle["subject"]), int(middle["trial"]), WINDOW_SECONDS * int(middle["window"])
     person = next((who for who in trials if who != subject), subject)
     other = {"subject": person, "trial": trials[person][0], "start": starts(person, trials[person][0])[0]}
-
-    def slider(options: Sequence, value: float, name: str) -> ipywidgets.SelectionSlider:
-        return ipywidgets.SelectionSlider(options=options, value=value, description=name)
-
-    return Panel(
-        draw,
-        {
-            "subject": slider(list(trials), subject, "subject"),
-            "trial": slider(_options(trials[subject], "trial"), trial, "trial"),
-            "start": slider(_options(starts(subject, trial), "start"), start, "time"),
-            "band": ipywidgets.ToggleButtons(options=list(BANDS), value="alpha", description="head map"),
-        },
-        follow=offer,
-        static={"one moment": {"subject": subject, "trial": trial, "start": start}, "another person": other},
-    )
-
-
-def _options(values: Sequence[float], name: str) -> tuple[tuple[str, float], ...]:
-    return tuple((f"{value:.0f} s" if name == "start" else f"{value}", value) for value in values)
+    controls = {
+        "subject": slider(list(trials), subject, "subject"),
+        "trial": slider(trials[subject], trial, "trial"),
+        "start": slider(starts(subject, trial), start, "time (s)"),
+        "band": ipywidgets.ToggleButtons(options=list(BANDS), value="alpha", description="head map"),
+    }
+    one = {"subject": subject, "trial": trial, "start": start}
+    return Panel(draw, controls, follow=follow, static={"one moment": one, "another person": other})

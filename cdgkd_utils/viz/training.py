@@ -22,36 +22,32 @@ NAMES = {"eeg": "EEG", "video": "video"}
 DASHES = (":", "-", "--", "-.")
 BALANCE = ("imbalance_ratio", "video_weight", "eeg_weight")
 ASSISTANTS, DROPS = (0, 1, 2), (0.0, 0.25, 0.5, 0.75)
-TITLES = {"accuracy": "Accuracy", "loss": "Loss", "ratio": "Above 1: video is ahead", "weights": "Who gets help"}
-UNITS = {"accuracy": "accuracy (%)", "loss": "loss (nats)", "ratio": "imbalance ratio", "weights": "loss weight"}
-
-
-def _lines(kind: str) -> list[tuple[str, str, str, float]]:
-    """Columns of the log, colours, names and factors of one panel."""
-    if kind in ("accuracy", "loss"):
-        factor = 100 if kind == "accuracy" else 1
-        return [(f"train_{kind}", "train", "training", factor), (f"val_{kind}", "student", "validation", factor)]
-    if kind == "ratio":
-        return [("imbalance_ratio", "teacher", "video / EEG", 1)]
-    return [(f"{m}_weight", m, NAMES[m], 1) for m in NAMES]
-
-
-def _panels(log: pd.DataFrame) -> tuple[str, ...]:
-    logged = all(column in log and log[column].notna().any() for column in BALANCE)
-    return ("accuracy", "ratio", "weights") if logged else ("accuracy", "loss")
+SEEN = (("train", "training"), ("student", "validation"))
+PANELS = {  # title, unit, and of each line: column, colour, name
+    "accuracy": ("Accuracy", "accuracy (%)", (("train_accuracy", *SEEN[0]), ("val_accuracy", *SEEN[1]))),
+    "loss": ("Loss", "loss (nats)", (("train_loss", *SEEN[0]), ("val_loss", *SEEN[1]))),
+    "ratio": ("Above 1: video is ahead", "imbalance ratio", (("imbalance_ratio", "teacher", "video / EEG"),)),
+    "weights": ("Who gets help", "loss weight", (("eeg_weight", "eeg", "EEG"), ("video_weight", "video", "video"))),
+}
 
 
 def draw_curve(ax: Axes, log: pd.DataFrame, kind: str) -> None:
     """One panel of an epoch log."""
-    for column, shade, name, factor in _lines(kind):
-        ax.plot(log["epoch"], factor * log[column], color=COLOURS[shade], label=name, marker=".")
+    title, unit, lines = PANELS[kind]
+    for column, shade, name in lines:
+        values = 100 * log[column] if kind == "accuracy" else log[column]
+        ax.plot(log["epoch"], values, color=COLOURS[shade], label=name, marker=".")
     if kind == "accuracy":
         chance_line(ax)
     elif kind == "ratio":
         chance_line(ax, 1.0, label="balanced")
     elif kind == "weights":
-        ax.set_ylim(-0.05, max(0.2, 1.1 * float(log[list(BALANCE[1:])].max(axis=None))))
-    ax.set(xlabel="epoch (passes)", ylabel=UNITS[kind], title=TITLES[kind])
+        ax.set_ylim(-0.05, max(0.2, 1.1 * float(log[["eeg_weight", "video_weight"]].max(axis=None))))
+    _epochs(ax, title=title, ylabel=unit)
+
+
+def _epochs(ax: Axes, **words: str) -> None:
+    ax.set(xlabel="epoch (passes)", **words)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -64,9 +60,11 @@ def draw_training(
     `panels`: some of "accuracy", "loss", "ratio", "weights"; `chosen`: the epoch whose network is handed on.
     Example: ``cd.plot.draw_training(run.log, chosen=run.result["chosen_epoch"])``.
     """
-    panels = _panels(log) if panels is None else tuple(panels)
-    if unknown := set(panels) - set(TITLES):
-        raise ValueError(f"panels: expected some of {', '.join(TITLES)}, got {', '.join(sorted(unknown))}")
+    if panels is None:
+        logged = all(column in log and log[column].notna().any() for column in BALANCE)
+        panels = ("accuracy", "ratio", "weights") if logged else ("accuracy", "loss")
+    if unknown := set(panels) - set(PANELS):
+        raise ValueError(f"panels: expected some of {', '.join(PANELS)}, got {', '.join(sorted(unknown))}")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     figure.subplots_adjust(left=0.075, right=0.99, top=0.84, bottom=0.32, wspace=0.3)
     for ax, kind in zip(axes, panels, strict=True):
@@ -123,7 +121,7 @@ def draw_branches(figure: FigureBase, logs: Mapping[str, pd.DataFrame]) -> None:
         for dash, (name, log) in zip(DASHES, logs.items(), strict=False):
             ax.plot(log["epoch"], 100 * log[f"proto_accuracy_{m}"], dash, color=COLOURS[m], label=name)
         chance_line(ax)
-        ax.set(xlabel="epoch (passes)", title=f"{NAMES[m]} branch, training windows")
+        _epochs(ax, title=f"{NAMES[m]} branch, training windows")
         ax.legend()
     axes[0].set_ylabel("nearest prototype, accuracy (%)")
 
@@ -176,11 +174,9 @@ def draw_tries(figure: FigureBase, tries: Tries) -> None:
             ax.plot(log["epoch"], values, color=COLOURS[shade], linestyle=dash, label=label)
     for ax, value, said in zip(axes, (50, 1, 0), ("chance", "balanced", "no help"), strict=True):
         chance_line(ax, value, label=said)
-        ax.set_xlabel("epoch (passes)")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0].set(ylabel="balanced accuracy (%)", title="Validation windows")
-    axes[1].set(ylabel="imbalance ratio", title="Above 1: video is ahead")
-    axes[2].set(ylabel="EEG weight − video weight", title="Help: above 0 EEG, below 0 video")
+    _epochs(axes[0], ylabel="balanced accuracy (%)", title="Validation windows")
+    _epochs(axes[1], ylabel="imbalance ratio", title="Above 1: video is ahead")
+    _epochs(axes[2], ylabel="EEG weight − video weight", title="Help: above 0 EEG, below 0 video")
     entries = zip(*axes[0].get_legend_handles_labels(), strict=True)
     figure.legend(*zip(*list(entries)[:-1], strict=True), loc="lower left", ncols=2, handlelength=2.6)
 
