@@ -25,7 +25,7 @@ def derive(recipe: Recipe, guides: Guides, data: FoldData) -> tuple[np.ndarray, 
     """Logits of all windows, float32, for a recipe that is not a network, and what was chosen on the way."""
     if recipe.kind not in KINDS:
         raise ValueError(f"recipe {recipe.name}: unknown kind {recipe.kind!r}; known: network, {', '.join(KINDS)}")
-    logits, result = KINDS[recipe.kind](guides, data)
+    logits, result = KINDS[recipe.kind](guides, data, **recipe.options)
     return np.ascontiguousarray(logits, dtype=np.float32), result
 
 
@@ -112,7 +112,14 @@ def _report(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
     return guide.answers, {"report": asdict(report)}
 
 
-KINDS: dict[str, Callable[[Guides, FoldData], tuple[np.ndarray, dict]]] = {
+def _checked(guides: Guides, data: FoldData, **students: str) -> tuple[np.ndarray, dict]:
+    """The student that the check, which is the first guide and knows the training part alone, decides for."""
+    report = next(iter(guides.values())).result["report"]
+    chosen = students[report["verdict"]]
+    return guides[chosen].answers, {"chosen": chosen, "report": report}
+
+
+KINDS: dict[str, Callable[..., tuple[np.ndarray, dict]]] = {
     "svm": _svm,
     "late_fusion": _late_fusion,
     "bagged": _bagged,
@@ -121,4 +128,5 @@ KINDS: dict[str, Callable[[Guides, FoldData], tuple[np.ndarray, dict]]] = {
     "oracle_eeg": _oracle_eeg,
     "shuffled": _shuffled,
     "report": _report,
+    "checked": _checked,
 }

@@ -138,7 +138,9 @@ def build_loss(given: Given) -> CrossEntropy:
 
 LOSSES: dict[str, Callable[..., CrossEntropy]] = {
     "ce": lambda given, **options: CrossEntropy(**options),
-    "rebalanced": lambda given, **options: RebalancedCrossEntropy(**{"strength": STRENGTH[given.family]} | options),
+    "rebalanced": lambda given, dose=1.0, **options: RebalancedCrossEntropy(
+        **{"strength": dose * STRENGTH[given.family]} | options
+    ),
     "pmr": lambda given, **options: PMR(**{"strength": STRENGTH[given.family]} | options),
     "ogm_ge": lambda given, **options: GradientModulation(generator=given.generator, **options),
     "dense": lambda given, **options: DenseGuidance(given.guide_logits, generator=given.generator, **options),

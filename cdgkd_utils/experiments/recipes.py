@@ -121,6 +121,10 @@ TEACHER = "fusion_rebalanced"
 _ADAPTIVE = {"mode": "adaptive"}
 _DENSE = {"kd_weight": 0.9, "temperature": 2.0}
 _DROP = _DENSE | {"drop_prob": 0.5}
+# What the check before distilling leads to: no guide, a gentle one, or the EEG-only teacher at full weight. In the
+# control the guide is shuffled, and gentle at most: at full weight a shuffled guide harms by itself.
+_CHECKED = {"do not distil": "ce", "distil gently": "kd_gentle@eeg", "cannot say": "kd_gentle@eeg", "distil": "kd@eeg"}
+_SHUFFLED = dict.fromkeys(_CHECKED, "kd_gentle@shuffled") | {"do not distil": "ce"}
 _PARTS = tuple(f"teacher_part{part}" for part in range(N_PARTS))
 _EEG_PARTS = tuple(f"eeg_part{part}" for part in range(N_PARTS))
 _KD_WEIGHTS = ({"kd_weight": 0.5}, {"temperature": 4.0})
@@ -136,6 +140,10 @@ def _fusion(name: str, loss: str = "rebalanced", *grid: dict, **options) -> Reci
 
 def _guided(name: str, model: str, table: int, guides: tuple[str, ...], options: dict, **more) -> Recipe:
     return Recipe(name, model, table, "dense", options, guides, **{"grid": _KD_WEIGHTS} | more)
+
+
+def _checked(name: str, table: int, students: dict[str, str]) -> Recipe:
+    return Recipe(name, "student", table, "", students, ("eeg_report", *dict.fromkeys(students.values())), "checked")
 
 
 def _teacher_parts() -> list[Recipe]:
@@ -210,6 +218,23 @@ RECIPES = {
             grid=({"kd_weight": 0.9}, {"temperature": 4.0}),
         ),
         _guided("kd_oracle", "student", 1, ("oracle",), {"kd_weight": 0.9, "temperature": 1.0}),
+        _checked("checked", 1, _CHECKED),
+        _checked("checked_shuffled", 0, _SHUFFLED),
+        # Controls, in no table: rows that differ only in what they are named after. Guides by mean instead of sum; one
+        # guide with the weight that three have together, or CDGKD's on average; exactly one guide silent in each batch;
+        # NST on the maps that the student has, too; a constant weight as large as the adaptive one is on average.
+        _guided("dense_mean", "student", 0, (TEACHER, "ta1", "ta2_dense"), _DENSE | {"reduction": "mean"}, grid=()),
+        _guided("kd_x3", "student", 0, (TEACHER,), _DENSE | {"times": 3.0}, grid=()),
+        _guided("kd_x1_5", "student", 0, (TEACHER,), _DENSE | {"times": 1.5}, grid=()),
+        _guided("takd_x3", "student", 0, ("ta2_takd",), _DENSE | {"times": 3.0}, grid=()),
+        _guided(
+            "cdgkd_drop_one", "student", 0, (TEACHER, "ta1_drop", "ta2_drop"), _DENSE | {"drop_exactly": 1}, grid=()
+        ),
+        Recipe(
+            *("nst_video", "student", 0, "nst", {"weight": 0.5, "maps": ("video",)}, (TEACHER,)),
+            grid=({"weight": 0.05}, {"weight": 5.0}),
+        ),
+        Recipe("fusion_constant_dose", "teacher", 0, "rebalanced", {"mode": "constant", "dose": 0.12}),
         # What the released code trains (notebook 06): cross-entropy in inference mode, last epoch kept.
         Recipe("released_teacher", "teacher", loss="rebalanced", options={"mode": "none"}),
         *(

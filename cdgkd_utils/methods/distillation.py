@@ -77,6 +77,8 @@ class DenseGuidance(CrossEntropy):
     reduction : {"sum", "mean"}
         ``sum`` over the guides that speak is the papers' form; ``mean`` divides by their number, which keeps the
         step as long as with one guide.
+    times : float
+        Multiplies the guides' part and leaves the label's: 3 gives one guide the weight that three have together.
 
     Attributes
     ----------
@@ -94,6 +96,7 @@ class DenseGuidance(CrossEntropy):
         drop_exactly: int = 0,
         generator: torch.Generator | None = None,
         reduction: str = "sum",
+        times: float = 1.0,
     ):
         super().__init__()
         if not guide_logits:
@@ -109,6 +112,7 @@ class DenseGuidance(CrossEntropy):
         self.names: Sequence[str] = tuple(guide_logits)
         self.guide_logits = [g.detach() for g in guide_logits.values()]
         self.kd_weight, self.temperature, self.reduction = kd_weight, temperature, reduction
+        self.times = times
         self.drop_prob, self.drop_exactly, self.generator = drop_prob, drop_exactly, generator
         self.kept_history: list[Tensor] = []
 
@@ -137,7 +141,7 @@ class DenseGuidance(CrossEntropy):
         else:
             total = 0.0 * output.logits.sum()  # the mean over no window is no number
         parts = {"loss_ce": total.item()}
-        share = self.kd_weight / (max(int(kept.sum()), 1) if self.reduction == "mean" else 1)
+        share = self.times * self.kd_weight / (max(int(kept.sum()), 1) if self.reduction == "mean" else 1)
         for name, guide, keep in zip(self.names, self.guide_logits, kept.tolist(), strict=True):
             term = 0.0
             if keep:

@@ -45,6 +45,7 @@ METHODS = {
     "ambokd": Method("AMBOKD", False, "AMBOKD"),
     "dense": Method("Dense, no drop", False, "Variant 4, dense without drop"),
     "cdgkd": Method("CDGKD", False, "Ours"),
+    "checked": Method("Checked guide", True),
     "kd_bagged": Method("KD, bagged guide", True),
     "kd_oof": Method("KD, OOF guide", True),
     "kd_oracle": Method("KD, truth (ceiling)", True),
@@ -68,7 +69,7 @@ POSTER_ROWS = {
 ROWS = {
     1: (
         *("ce", "ce_last", "ce_ls", "kd", "kd_last", "kd_drop", *POSTER_ROWS[1][1:-1], "dense", "cdgkd"),
-        *("kd_bagged", "kd_oof", "kd_oracle"),
+        *("checked", "kd_bagged", "kd_oof", "kd_oracle"),
     ),
     2: (
         *("eeg", "video", *POSTER_ROWS[2][:-1], "fusion"),
