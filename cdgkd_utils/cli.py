@@ -35,58 +35,62 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=function)
         return command
 
+    out = {"type": Path, "required": True, "help": "folder to make; it must not exist or be empty"}
+    only = {"default": "", "metavar": "NN", "help": "number of one notebook, such as 03"}
+    config, partial = {"type": Path, "metavar": "CONFIG.yaml"}, {"action": "store_true", "help": "accept missing runs"}
     run = add("run", _run, "execute the notebooks by papermill in build/notebooks, then print both tables")
     _add_params(run)
-    run.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
+    run.add_argument("--only", **only)
     store = add("store", _store, "re-execute the committed notebooks with their defaults and store them in place")
-    store.add_argument("--only", default="", metavar="NN", help="number of one notebook, such as 03")
+    store.add_argument("--only", **only)
     grid = commands.add_parser("grid", help="plan, run and collect every run of a configuration (configs/*.yaml)")
     actions = grid.add_subparsers(dest="action", required=True, metavar="action")
-    for name, function, text in (
-        ("plan", _grid_status, "count the runs by data and method, and those that are stored"),
-        ("run", _grid_run, "make the runs that are missing, failed or damaged"),
-        ("status", _grid_status, "count the runs by data and method, and those that are stored"),
-        ("collect", _grid_collect, "write scores, both tables and claims from stored runs"),
-    ):
-        action = add(name, function, text, actions)
-        action.add_argument("config", type=Path, metavar="CONFIG.yaml")
-        if name == "run":
-            where = "a running scheduler: tcp://host:8786 or the path of its scheduler file"
-            action.add_argument("--on", default="", metavar="SCHEDULER", help=where)
-            action.add_argument("--jobs", type=int, help="processes on this machine (default: one per core)")
-        if name == "collect":
-            action.add_argument("--partial", action="store_true", help="accept runs that are missing")
-    publish = add("publish", _publish, "write a grid's results, RESULTS.md and figures into the repository's figures/")
-    publish.add_argument("config", type=Path, metavar="CONFIG.yaml")
-    publish.add_argument("--partial", action="store_true", help="accept runs that are missing")
+    for name in ("plan", "status"):
+        add(name, _grid_status, "count the runs by data and method, and those stored", actions).add_argument(
+            "config", **config
+        )
+    make = add("run", _grid_run, "make the runs that are missing, failed or damaged", actions)
+    make.add_argument("config", **config)
+    make.add_argument("--on", default="", help="a running scheduler: tcp://host:8786 or the path of its scheduler file")
+    make.add_argument("--jobs", type=int, help="processes on this machine; None is one per core")
+    collect = add("collect", _grid_collect, "write scores, both tables and claims from stored runs", actions)
+    publish = add("publish", _publish, "write a grid's results into figures/: RESULTS.md, tables and pictures")
+    for command in (collect, publish):
+        command.add_argument("config", **config)
+        command.add_argument("--partial", **partial)
     twin = add("twin", _twin, "write the synthetic twin as files that the reader of the real data reads")
-    twin.add_argument("--layout", choices=["deap", "mahnob"], default="deap", help="whose: DEAP's or MAHNOB-HCI's")
-    twin.add_argument("--out", type=Path, required=True, help="folder to make; it must not exist or be empty")
-    twin.add_argument("--subjects", type=int, default=2, help="DEAP's own: 22")
-    twin.add_argument("--trials", type=int, default=4, help="DEAP's own: 40")
-    twin.add_argument("--seconds", type=int, default=12, help="of a trial, a multiple of 4 up to 60; mahnob: 0 is all")
-    twin.add_argument("--seed", type=int, default=0)
+    twin.add_argument("--layout", choices=["deap", "mahnob"], default="deap", help="whose")
+    twin.add_argument("--out", **out)
     twin.add_argument("--world", default=Params().world, help=WORLD_HELP)
-    twin.add_argument("--size", type=int, default=128, help="height of the pictures in pixels, a multiple of 8")
     twin.add_argument("--raw", action="store_true", help="deap only: also the original recordings (BDF)")
-    twin.add_argument("--jobs", type=int, default=1, help="processes; -1 is one per core")
+    for flag, default, text in (
+        ("--subjects", 2, "DEAP has 22 with video"),
+        ("--trials", 4, "DEAP has 40"),
+        ("--seconds", 12, "of a trial, a multiple of 4 up to 60; mahnob: of a film at most, 0 is all"),
+        ("--seed", 0, "of people, ratings and recordings"),
+        ("--size", 128, "height of the pictures in pixels, a multiple of 8"),
+        ("--jobs", 1, "processes; -1 is one per core"),
+    ):
+        twin.add_argument(flag, type=int, default=default, help=text)
     doctor = add(
         "doctor", _doctor, "say what a data folder holds and whether the notebooks run on it (else exit code 1)"
     )
     doctor.add_argument("path", type=Path)
     doctor.add_argument("--deep", action="store_true", help="decode every clip and read every recording")
     export = add("export", _export, "write a trained student of fold 0 as a folder that stands alone")
-    export.add_argument("--out", type=Path, required=True, help="folder to make; it must not exist or be empty")
+    export.add_argument("--out", **out)
     _add_params(export)
     export.add_argument("--method", default="cdgkd", help="recipe of a network that takes video only, such as kd@eeg")
     predict = add("predict", _predict, "print P(high) for each 4 s of a video file; nothing is stored or sent")
     predict.add_argument("clip", type=Path)
     predict.add_argument("--model", type=Path, required=True, help="folder that 'export' wrote")
-    predict.add_argument("--runtime", choices=["torch", "onnx"], default="torch")
+    predict.add_argument("--runtime", choices=["torch", "onnx"], default="torch", help="what computes")
     lesson = add("class", _class, "copy the notebooks for a class, without and with solutions")
-    lesson.add_argument("--out", type=Path, help="folder (default: class in build); work in it is set aside, not lost")
+    lesson.add_argument(
+        "--out", type=Path, help="folder, class in build if not given; work in it is set aside, not lost"
+    )
     book = add("book", _book, "render the notebooks to one static site, to be read offline")
-    book.add_argument("--out", type=Path, help="folder (default: book in build)")
+    book.add_argument("--out", type=Path, help="folder, book in build if not given")
     book.add_argument("--executed", action="store_true", help="render what the last run left, not the stored notebooks")
     return parser
 
@@ -94,10 +98,10 @@ def _parser() -> argparse.ArgumentParser:
 def _add_params(parser: argparse.ArgumentParser) -> None:
     """One flag for each field of Params."""
     for field in fields(Params):
-        kind = {"action": "store_true"} if field.type == "bool" else {"type": type(field.default)}
+        kind = {"action": "store_true"} if field.default is False else {"type": type(field.default)}
         kind |= {"choices": CHOICES[field.name]} if field.name in CHOICES else {}
         flag = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(flag, default=field.default, help=HELP.get(field.name, " "), **kind)
+        parser.add_argument(flag, default=field.default, help=HELP.get(field.name, "which"), **kind)
 
 
 def _params(args: argparse.Namespace) -> Params:
@@ -124,23 +128,29 @@ def _run(args: argparse.Namespace) -> None:
     for notebook in execute(params, home() / "notebooks", args.only):
         _say(f"{shown(notebook)} done after {time.monotonic() - started:.0f} s")
     if "05" in (args.only.zfill(2), "05" if not args.only else ""):
-        _show_tables()
+        _show_tables(_write_tables(params))
 
 
-def _show_tables() -> None:
-    import pandas as pd
+def _write_tables(params: Params) -> list:
+    """Both tables in long form, from the runs that notebook 05 stored; written for whoever goes on with them."""
+    from .experiments.grid import run_all
+    from .results.tables import collect, results_table, write_csv
 
+    scores = collect((design, *run) for design in params.designs() for run in run_all(design, progress=False))
+    found = {f"table{number}": results_table(scores, number) for number in (2, 1)}
+    for name, table in (found | {"scores": scores}).items():
+        write_csv(table, home() / "tables" / f"{name}.csv")
+    return list(found.values())
+
+
+def _show_tables(longs: list) -> None:
     from .results.tables import poster_caption, poster_table
 
-    for number in (2, 1):
-        long = pd.read_csv(
-            home() / "tables" / f"table{number}.csv", keep_default_na=False, na_values=[""], dtype={"world": str}
-        )
-        long = long.assign(world=long["world"].fillna(""))
-        text = poster_table(long).rename_axis(None).to_string(justify="right")
-        _say(f"\n{poster_caption(long)}\n{text}")
-    places = ", ".join(f"{name}: {shown(home() / name)}" for name in ("notebooks", "tables", "figures", "runs"))
-    _say(f"\n{places}\nEvery row, further scores and claims: notebook 05.")
+    for long in longs:
+        caption, table = poster_caption(long).replace("; ", "\n"), poster_table(long).rename_axis(None)
+        _say(f"\n{caption}\n{table.to_string(justify='right')}")
+    _say("\n" + ", ".join(f"{name}: {shown(home() / name)}" for name in ("notebooks", "tables", "figures", "runs")))
+    _say("Every row, further scores and the claims, one by one: notebook 05")
     _say("Few runs make noisy numbers; for conclusions read the published ones: figures/RESULTS.md")
 
 

@@ -1,8 +1,11 @@
 """Running and storing notebooks, and the shape of those in the repository."""
 
 import ast
+import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -112,7 +115,7 @@ def with_output(*args, **kwargs):
         (with_output("display_data", {"text/html": "<td>/root/x</td>"}), "cell 3 shows a path"),
         (with_output("display_data", {"text/plain": "file:///Users/me"}), "cell 3 shows a path"),
         (with_output("display_data", {"text/plain": r"C:\Users\me"}), "cell 3 shows a path"),
-        (with_output("execute_result", {"application/json": {"p": ["/work/x"]}}), "cell 3 shows a path"),
+        (with_output("execute_result", {"application/json": {"p": [f"{Path.cwd()}/x"]}}), "cell 3 shows a path"),
         (with_output("stream", name="stdout", text="lib/python3.11/site-packages/x"), "cell 3 shows a path"),
         (planted(execution_count=3), "not executed once each in order: [1, 3, 3]"),
         (planted(execution_count=None), "not executed once each in order: [1, None, 3]"),
@@ -197,6 +200,39 @@ def test_a_relative_home_means_the_same_to_the_notebooks(repo, monkeypatch):
     root = repo(MARK)
     monkeypatch.setenv("CDGKD_HOME", "home")
     assert len(list(execute(Params(), root / "out"))) == 1
+
+
+def test_nobody_elses_kernel_start_up_files_or_other_run_comes_in_the_way(repo, tmp_path, monkeypatch):
+    """Two runs at once, a broken `python3` on JUPYTER_PATH, and a start-up file that sets a variable and fails."""
+    root = repo(MARK + "assert 'stray' not in globals()")
+    spec = tmp_path / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    (spec / "kernel.json").write_text(json.dumps({"argv": ["false"], "display_name": "x", "language": "python"}))
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text("stray = 1\n1 / 0")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    code = (
+        "import sys; from cdgkd_utils.notebooks import *; list(execute(Params(seed=int(sys.argv[1])), home() / 'out'))"
+    )
+    runs = []
+    for seed in ("1", "2"):
+        environment = os.environ | {"CDGKD_HOME": str(tmp_path / f"home{seed}")}
+        runs.append(subprocess.Popen([sys.executable, "-c", code, seed], env=environment, stderr=subprocess.PIPE))
+    for seed, run in zip((1, 2), runs, strict=True):
+        _, said = run.communicate(timeout=120)
+        assert run.returncode == 0, said.decode()
+        assert (tmp_path / f"home{seed}" / "done" / "01_x.json").read_text() == f'{{"seed": {seed}}}'
+    assert [path.name for path in (root / "notebooks").iterdir()] == ["01_x.ipynb"]  # nothing is left beside it
+
+
+def test_a_number_means_the_same_with_and_without_its_zero(repo):
+    root = repo(MARK)
+    for only in ("1", "01"):
+        assert list(execute(Params(), root / "out", only=only)) == [root / "out" / "01_x.ipynb"]
+    with pytest.raises(NotebookError, match="no notebook begins with '00'"):
+        list(execute(Params(), root / "out", only="0"))
 
 
 def test_an_unknown_number_is_an_error_before_anything_is_made(repo):
