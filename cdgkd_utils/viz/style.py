@@ -34,6 +34,7 @@ ROLES = {"assistant 1": "ta1", "assistant 2": "ta2"}
 PARTS = {
     **{"train": "training", "val": "validation", "test": "test"},
     **{"test_trial": "unseen trials", "test_subject": "unseen subjects"},
+    "test_window (LEAKY)": "shuffled windows",
 }
 
 
