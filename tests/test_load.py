@@ -99,6 +99,9 @@ def test_damage_is_told_with_its_way_out_and_permission_as_what_it_is(home, monk
     array.write_bytes(content[:-100])
     with pytest.raises(DataError, match=r"damaged .*delete this folder"):
         prepared(SETTINGS, parts(1))
+    array.unlink()
+    with pytest.raises(DataError, match=r"damaged .*delete this folder"):
+        prepared(SETTINGS, parts(1))
     array.write_bytes(content)
 
     def forbidden(path, **options):

@@ -170,11 +170,10 @@ def prepared(
         extra = {"key": folder.name, "cache_settings": settings}
         with new_folder(folder, waiting) as temporary:
             _join([_opened(place) for place in places], meta, extra, temporary)
-    except DataError:
-        shutil.rmtree(waiting, ignore_errors=True)  # the files have to change, and with them the key
-        raise
-    except FileNotFoundError:  # another process prepared the same windows, finished first and removed the parts
-        if not folder.is_dir():
+    except (DataError, FileNotFoundError) as error:
+        if not folder.is_dir():  # else another process prepared the same, finished first and removed the parts
+            if isinstance(error, DataError):  # the files have to change, and with them the key
+                shutil.rmtree(waiting, ignore_errors=True)
             raise
     shutil.rmtree(waiting, ignore_errors=True)
     return _opened(folder)
@@ -240,7 +239,7 @@ def _opened(folder: Path) -> Windows:
         raise PermissionError(
             f"{error.filename}: no permission to read; ask its owner for it, or set CDGKD_HOME to a folder of your own"
         ) from error
-    except (EOFError, ValueError, TypeError) as error:
+    except (FileNotFoundError, EOFError, ValueError, TypeError) as error:
         raise DataError(f"{shown(folder)}: damaged ({error}); delete this folder and it is prepared again") from error
 
 
