@@ -208,7 +208,7 @@ def judge_claims(scores: pd.DataFrame, metric: str = "") -> pd.DataFrame:
 
     A claim over several methods holds only against the best of them: its difference is that to the best rival, its p
     the largest of all (each must be beaten) or, where it is behind, that of being behind, corrected for the number of
-    rivals. The p values of a world's claims are then corrected together by Holm.
+    rivals. A world's p values are then corrected together by Holm, those of our own methods apart.
 
     Returns
     -------
@@ -231,16 +231,14 @@ def judge_claims(scores: pd.DataFrame, metric: str = "") -> pd.DataFrame:
             beaten = pooled[(pooled["p_holm"] < LEVEL) & (pooled["mean"] > 0)]["method"]
             about = {"claim": claim.text, "source": claim.source, "table": claim.table, "better": claim.better}
             about |= {"world": world, "data": runs["data"].iloc[0], "profile": runs["profile"].iloc[0], "metric": used}
-            why = [
-                (text, compare(runs, claim.table, a, (b,), used, pooled=True))
-                for text, a, b in WHY.get(claim.source, ())
-            ]
+            why = [(text, compare(runs, claim.table, a, (b,), used, pooled=True)) for text, a, b in WHY[claim.text]]
             why = [(text, *found.loc[0, ["mean", "low", "high", "n"]]) for text, found in why if len(found)]
             names = f" ({', '.join(map(display_name, beaten))})" if len(beaten) else ""
             told = {"rival": best["method"], "beaten": f"{len(beaten)} of {len(pooled)}{names}", "why": why}
             mine.append({key: value for key, value in best.items() if key not in (*CELL, "method")} | about | told)
-        for row, p in zip(mine, holm([row["p"] for row in mine]), strict=True):
-            rows.append(row | {"p_holm": p, "verdict": _verdict(row, p)})
+        for family in ([row for row in mine if (row["source"] == "ours") == ours] for ours in (False, True)):
+            corrected = holm([row["p"] for row in family])
+            rows += [row | {"p_holm": p, "verdict": _verdict(row, p)} for row, p in zip(family, corrected, strict=True)]
     first = ["world", "data", "profile", "claim", "source", "table", "better", "rival", "beaten", "verdict"]
     frame = pd.DataFrame(rows, columns=None if rows else first)
     return frame[[*first, *(column for column in frame if column not in first)]]
@@ -288,7 +286,7 @@ def _points(mean: float, low: float, high: float) -> str:
 
 def _printed(claim: Claim) -> str:
     """The paper's numbers that a claim is about, column by column: the method's, and the best of the others."""
-    if claim.source == "control":
+    if claim.source in ("control", "ours"):
         return "does not ask."
     texts = []
     for dataset, target in COLUMNS:

@@ -32,8 +32,6 @@ RUN = [*CELL, "table", "method", "repeat", "fold"]
 SCORES = [*RUN, "metric", "value", "n_train", "n_test", "n_expected", "profile", "data", "seed", "run"]
 LONG = [*CELL, "table", "method", "metric", "mean", "sd", "low", "high", "n_runs", "n_expected", "paper", "interval"]
 LONG += ["profile", "data"]
-MEASURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "macro_f1": "macro-F1", "auc": "AUC"}
-MEASURES |= {"vote_accuracy": "vote", "worst_subject": "worst", "ece": "ECE", "expected_accuracy": "expected"}
 
 
 def collect(
@@ -240,27 +238,6 @@ def poster_table(long: pd.DataFrame, rows: Sequence[str] = (), world: str = "") 
         columns[DATASET_NAMES[dataset], target] = texts + (_floors(here, target, protocol) if len(here) else ["–", "–"])
     index = [*map(display_name, rows), *(METRIC_NAMES[floor] for floor in FLOORS)]
     return pd.DataFrame(columns, index=pd.Index(index, name="method"))
-
-
-def measures(long: pd.DataFrame, dataset: str, target: str, protocol: str, world: str = "") -> pd.DataFrame:
-    """Every row of a table under further scores, ``mean ± sd`` in %, for one target and protocol.
-
-    *vote*: accuracy of trial votes, *worst*: accuracy of the worst subject, *ECE*: calibration error, lower is better.
-    """
-    part = one_table(long, dataset, world)
-    part = part[(part["target"] == target) & (part["protocol"] == protocol)]
-    if part.empty:
-        raise ValueError(f"table: no rows of {dataset}, {target}, {protocol}")
-    text = [
-        _number(m, 1) + ("" if math.isnan(s) else f" ± {s:.1f}") for m, s in zip(part["mean"], part["sd"], strict=True)
-    ]
-    wide = (
-        part.assign(text=text)
-        .pivot(index="method", columns="metric", values="text")
-        .reindex(dict.fromkeys(part["method"]))
-    )
-    wide = wide.reindex(columns=[metric for metric in MEASURES if metric in wide]).fillna("–")
-    return wide.rename(index=display_name, columns=MEASURES).rename_axis(columns=None)
 
 
 def ablation(longs: pd.DataFrame, dataset: str) -> pd.DataFrame:
