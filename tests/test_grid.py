@@ -16,8 +16,9 @@ from test_own_method import Mean
 
 from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows
-from cdgkd_utils.experiments import grid, runs
-from cdgkd_utils.experiments.grid import ClusterError, ConfigError, GridConfig, collect, plan, read_config, run, status
+from cdgkd_utils.experiments import cluster, grid, runs
+from cdgkd_utils.experiments.cluster import ClusterError, make_run
+from cdgkd_utils.experiments.grid import ConfigError, GridConfig, collect, plan, read_config, run, status
 from cdgkd_utils.experiments.recipes import RECIPES, Recipe, register, table_recipes
 from cdgkd_utils.experiments.runs import RunError, read_run
 
@@ -222,7 +223,7 @@ def test_other_code_or_windows_than_planned_make_nothing(change, home, monkeypat
         monkeypatch.setattr(runs, "RESULTS_VERSION", 99)
     else:
         one = replace(one, data_key="0" * 32)
-    assert f"{change}" in grid.make_run(one, str(home)).error and not (home / "runs").exists()
+    assert f"{change}" in make_run(one, str(home)).error and not (home / "runs").exists()
 
 
 # ---- processes ---------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ def test_other_code_or_windows_than_planned_make_nothing(change, home, monkeypat
 
 def test_two_processes_end_as_one_with_a_method_of_ones_own_and_killed_workers(home, library, monkeypatch):
     """All processes die by SIGKILL while they work; others take their place."""
-    submit, killed = grid._run_on, []
+    submit, killed = grid.run_on, []
 
     def and_kill(client, *arguments):
         def kill():
@@ -242,7 +243,7 @@ def test_two_processes_end_as_one_with_a_method_of_ones_own_and_killed_workers(h
         threading.Thread(target=kill, daemon=True).start()
         return submit(client, *arguments)
 
-    monkeypatch.setattr(grid, "_run_on", and_kill)
+    monkeypatch.setattr(grid, "run_on", and_kill)
     register(Recipe("own", model=Mean, loss="dense", options={"kd_weight": 0.9}, guides=("eeg",)))
     try:
         outcomes = run(plan(config_of(home, methods=["eeg", "kd", "own", "kd@own"])), n_jobs=2, progress=False)
@@ -257,16 +258,16 @@ def test_gpus_are_dealt_to_the_workers_of_a_machine(monkeypatch):
     class Worker:
         name = None
 
-    monkeypatch.setattr(grid.torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(grid, "get_worker", lambda: Worker)
+    monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(cluster, "get_worker", lambda: Worker)
     found = []
     for Worker.name in (0, 1, 2, "gpu-3", "tcp://127.0.0.1:40001"):
         monkeypatch.setenv("CDGKD_DEVICE", "auto")
-        grid._choose_gpu()
+        cluster._choose_gpu()
         found.append(os.environ["CDGKD_DEVICE"])
     assert found == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:1"]
     monkeypatch.setenv("CDGKD_DEVICE", "cuda:0")  # what the user says stays
-    grid._choose_gpu()
+    cluster._choose_gpu()
     assert os.environ["CDGKD_DEVICE"] == "cuda:0"
 
 
@@ -283,7 +284,7 @@ def test_a_scheduler_file_that_is_none_is_one_line_at_once(content, finished, tm
 
 @pytest.mark.parametrize("listens", [True, False])
 def test_a_scheduler_that_does_not_answer_is_given_up_after_one_deadline(listens, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1.0)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         if listens:  # and says nothing

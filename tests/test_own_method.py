@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from smoke_runs import fresh, stored
 from torch import nn
 
-from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, find_recipe, place_of, register, table_recipes
+from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, find_recipe, register, table_recipes
 from cdgkd_utils.experiments.runs import RunError, read_run, run_key
 from cdgkd_utils.methods.loss import CrossEntropy
 from cdgkd_utils.models.output import ModelOutput
@@ -63,7 +63,7 @@ def test_the_documented_example_runs_shares_its_teacher_and_stands_in_the_table(
     record = trained.run("soft_labels")
     assert [name.partition("-")[0] for name in stored(home) - before] == ["soft_labels"]
     assert record.spec["guides"] == trained.run("kd").spec["guides"] == [run_key(trained.run(TEACHER).spec)]
-    assert "soft_labels" in table_recipes(1) and place_of("soft_labels", {}) == (1, "Soft labels")
+    assert "soft_labels" in table_recipes(1) and record.result["row"] == "Soft labels"
     assert find_recipe("soft_labels@eeg").guides == ("eeg",) and find_recipe("kd@soft_labels").guides == (
         "soft_labels",
     )

@@ -10,7 +10,6 @@ from cdgkd_utils.experiments.recipes import (
     find_recipe,
     register,
     table_recipes,
-    tuning_table,
 )
 from cdgkd_utils.models import build_model, n_parameters
 
@@ -111,17 +110,6 @@ def test_every_guide_of_a_recipe_exists_and_guides_come_largest_first():
     assert set(table_recipes(1)) >= {"ce", "kd", "kd_drop", "takd", "dense", "cdgkd"}
     assert set(table_recipes(2)) >= {"eeg", "video", "fusion", "fusion_constant", "fusion_rebalanced"}
     assert set(table_recipes(1)) - set(table_recipes(1, with_truth=False)) == {"kd_oracle"}
-
-
-@pytest.mark.parametrize("budget", [1, 2, 3])
-def test_the_tuning_table_lists_what_is_tried(budget):
-    table = tuning_table(budget)
-    assert len(table) == len(table_recipes(1)) + len(table_recipes(2))
-    for name in (*table_recipes(1), *table_recipes(2)):
-        recipe = RECIPES[name]
-        row = table.loc[f"table {recipe.table}: {recipe.row or name}"]
-        assert row["settings"] == 1 + min(len(recipe.grid), budget - 1)
-        assert all(f"{key} = {value}" in row["declared"] for key, value in recipe.options.items())
 
 
 @pytest.mark.parametrize("name", ["cdgkd", "kd@mine", "a b"])

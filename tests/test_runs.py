@@ -13,7 +13,7 @@ from smoke_runs import SMOKE, fresh, same_log, stored
 
 from cdgkd_utils.config import PROFILES
 from cdgkd_utils.experiments import runs
-from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, find_recipe, place_of
+from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, find_recipe
 from cdgkd_utils.experiments.runs import Experiment, RunError, read_run, run_key
 from cdgkd_utils.training import TrainSettings, predict
 
@@ -45,7 +45,7 @@ def test_a_failure_while_storing_leaves_nothing(stop, half_way, experiment, home
         assert len(stored(home)) == 1  # the unfinished folder is there at this moment
         raise stop
 
-    monkeypatch.setattr(f"cdgkd_utils.experiments.runs.{half_way}", fail)
+    monkeypatch.setattr(f"cdgkd_utils.experiments.records.{half_way}", fail)
     with pytest.raises(type(stop)):
         experiment.run("ce")
     assert stored(home) == set()
@@ -192,7 +192,6 @@ OTHER_VALUES = {
     "selection": "last_epoch",
     "training": {"learning_rate": 0.1},
     "grid": ({"kd_weight": 0.1},),
-    "apart": "subject",
     "rated": 8,
     "source": {"loss": "def loss(): ..."},
 }
@@ -258,12 +257,6 @@ def test_precision_and_batch_from_the_environment_are_in_the_key_and_wrong_ones_
                     key()
             patch.setenv(name, " ")
             assert key() == plain
-
-
-def test_where_a_run_is_shown_is_looked_up_by_its_name():
-    assert place_of("cdgkd", {}) == (1, "cdgkd") and place_of("emotionkd_teacher", {}) == (2, "emotionkd")
-    assert place_of("kd@eeg", {"table": 0}) == (1, "kd@eeg") and place_of("ta1@eeg", {}) == (0, "ta1@eeg")
-    assert place_of("my_own", {"table": 1, "row": "My own"}) == (1, "My own")
 
 
 def test_a_batch_of_ones_own_fills_the_steps(trained, monkeypatch):

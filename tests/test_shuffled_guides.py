@@ -11,16 +11,13 @@ from scipy.special import expit
 
 from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.data.twin import eeg_posterior
-from cdgkd_utils.experiments import runs
 from cdgkd_utils.experiments.derived import derive
 from cdgkd_utils.experiments.losses import Guide
-from cdgkd_utils.experiments.recipes import N_PARTS, RECIPES
+from cdgkd_utils.experiments.recipes import RECIPES
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.methods.guide_report import guide_report
-from cdgkd_utils.training import loop
 
 TINY = replace(PLANTED, name="tiny", teacher_epochs=1, student_epochs=1)
-PARTS = RECIPES["oof_subject"].guides
 
 
 @pytest.fixture(scope="module")
@@ -128,57 +125,6 @@ def test_a_shuffle_looks_at_training_labels_alone_and_leaves_its_guide_as_it_was
     assert np.array_equal(other, first) and np.array_equal(guide["eeg"].answers, logits)
     rows = np.flatnonzero(data.trials == data.trials[data.split.train[0]])
     assert not np.array_equal(derive(RECIPES["eeg_shuffled"], guide, with_labels(data, rows))[0], first)
-
-
-# ---- out of fold by subject --------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def crossed(planted, tmp_path_factory):
-    """The five teachers that each miss a fifth of the people, with the rows that each was trained on."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CDGKD_HOME", str(tmp_path_factory.mktemp("crossed")))
-        experiment, seen = Experiment(planted, "valence", 0), []
-
-        def spy(model, inputs, loss, settings, **options):
-            seen.append(set(inputs.train.tolist()))
-            return loop.fit(model, inputs, loss, settings, **options)
-
-        patch.setattr(runs, "fit", spy)
-        records = {name: experiment.run(name) for name in PARTS}
-        fitted = dict(zip(PARTS, seen, strict=True))
-        oof = experiment.run("oof_subject")
-        yield SimpleNamespace(experiment=experiment, records=records, seen=fitted, oof=oof)
-
-
-def test_each_person_of_the_training_part_is_missed_by_one_network(crossed):
-    index, train = crossed.experiment.study.windows.index, crossed.experiment.split.train
-    subjects = index["subject"].to_numpy()
-    for subject in np.unique(subjects[train]):
-        mine = set(train[subjects[train] == subject].tolist())
-        overlaps = [len(mine & seen) for seen in crossed.seen.values()]
-        assert sorted(overlaps) == [0] + [len(mine)] * (N_PARTS - 1)
-    assert all(seen < set(train.tolist()) for seen in crossed.seen.values())
-
-
-def wrong_people(logits, crossed):
-    """People of whom some training row's answer is not that of the network that never met them."""
-    experiment, subjects = crossed.experiment, crossed.experiment.study.windows.index["subject"].to_numpy()
-    wrong = set()
-    for subject in np.unique(subjects[experiment.split.train]):
-        rows = experiment.split.train[subjects[experiment.split.train] == subject]
-        (unseen,) = (name for name in PARTS if not crossed.seen[name] & set(rows.tolist()))
-        if not np.allclose(logits[rows], crossed.records[unseen].logits[rows], atol=1e-5):
-            wrong.add(int(subject))
-    return wrong
-
-
-def test_no_answer_comes_from_a_network_that_met_the_person(crossed):
-    temperature = crossed.oof.result["temperature"]
-    assert wrong_people(crossed.oof.logits * temperature, crossed) == set()
-    rest = elsewhere(crossed.experiment)
-    mean = np.mean([crossed.records[name].logits[rest].astype(float) for name in PARTS], axis=0)
-    assert np.allclose(crossed.oof.logits[rest] * temperature, mean, atol=1e-5)
 
 
 # ---- what a perfect EEG-only teacher would say -------------------------------------------------

@@ -14,7 +14,7 @@ from ..data.twin import eeg_posterior
 from ..methods.classical import fit_svm, late_fusion
 from ..methods.guide_report import guide_report, mean_face
 from .losses import Guide
-from .recipes import Recipe, find_recipe
+from .recipes import Recipe
 from .study import FoldData, part_rows
 
 SHUFFLE = 1 << 16  # keeps its random numbers apart from those of the networks
@@ -48,9 +48,8 @@ def _out_of_fold(guides: Guides, data: FoldData) -> tuple[np.ndarray, dict]:
     """On training rows the one network that did not see the trial; elsewhere the mean. One temperature for all."""
     stacked = np.stack([guide.answers for guide in guides.values()])
     logits = stacked.mean(axis=0)
-    (apart,) = {find_recipe(name).apart for name in guides}
     for part in range(len(stacked)):
-        rows = part_rows(data, part, apart)
+        rows = part_rows(data, part)
         logits[rows] = stacked[part][rows]
     train = data.inputs.train.numpy()
     temperature = calibrated_temperature(logits[train], data.labels[train])

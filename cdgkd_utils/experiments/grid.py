@@ -2,108 +2,63 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import multiprocessing
 import os
-import queue
-import re
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from pathlib import Path
 
-import dask
 import pandas as pd
 import torch
 import yaml
-from distributed import Client, Future, LocalCluster, as_completed, get_worker
 from tqdm.auto import tqdm
 
 from ..config import DATASETS, TARGETS, Params, home, n_cores
 from ..training import training_device
-from .recipes import RECIPES, Recipe, find_recipe, table_recipes
-from .runs import Experiment, RunError, read_run, run_folder, run_key, set_aside
+from .cluster import Outcome, PlannedRun, connected, forget_data, make_run, run_on
+from .recipes import RECIPES, find_recipe, table_recipes
+from .runs import Experiment, RunError, read_run, run_key, set_aside
 from .study import Study
 
 SHARED = ("profile", "extractor", "crop", "family", "protocol", "allow_leak")
-# As in the Makefile: one thread per process, and freed memory is kept for the next mini-batch (glibc).
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
-CONNECT_SECONDS = 15.0  # for all that is said before a scheduler counts as found
-GONE = "the scheduler went away; finished runs are stored: start the grid again"
 
 
 class ConfigError(ValueError):
     """A configuration has an unknown key or a wrong value; the message names the file, the key and what to write."""
 
 
-class ClusterError(RuntimeError):
-    """There is no scheduler to work with, or it went away."""
-
-
 @dataclass(frozen=True)
 class GridConfig:
-    """What a grid runs: every method on every fold, seed, target, world and data set.
+    """What a grid runs: every method on every fold, seed, target, world and data set."""
 
-    Attributes
-    ----------
-    name : str
-        Of the file; the tables' folder has it too.
-    datasets, targets : tuple of str
-    methods : tuple of str
-        Names that :func:`~.recipes.find_recipe` knows, or ``("all",)``: every row of both tables that a data set
-        allows. What guides them comes with them.
-    seeds : tuple of int
-        Independent repetitions: of split and training and, on the twin, of the people.
-    folds : int
-        The first so many folds; 0 takes as many as the profile says (``loso``: all).
-    selection : {"", "best_val", "last_epoch"}
-        Epoch kept of every network; "" leaves it to the recipes.
-    data_root : dict of str to str
-        Folder by data set, for those that are files; one folder where there is one such data set.
-    world : tuple of str
-        Name the world in which faces are drawn (``mixed``) first: the others take them from there.
-    also : dict of str to tuple of str
-        Further methods in some worlds.
-    profile, extractor, crop, family, protocol, allow_leak
-        As in :class:`~cdgkd_utils.config.Params`.
-    """
-
-    name: str
+    name: str  # of the file, and of the tables' folder
     datasets: tuple[str, ...] = ("twin",)
     targets: tuple[str, ...] = TARGETS
-    methods: tuple[str, ...] = ("all",)
-    seeds: tuple[int, ...] = (0,)
-    folds: int = 0
-    selection: str = ""
-    data_root: Mapping[str, str] | str = ""
+    methods: tuple[str, ...] = ("all",)  # names as find_recipe knows them; "all" are the rows of both tables
+    seeds: tuple[int, ...] = (0,)  # repetitions: of split and training and, on the twin, of the people
+    folds: int = 0  # the first so many; 0 takes as many as the profile says (loso: all)
+    selection: str = ""  # "best_val" or "last_epoch" for every network; "" leaves it to the recipes
+    data_root: Mapping[str, str] | str = ""  # by data set, for those that are files; one folder where there is one
     profile: str = "quick"
-    world: tuple[str, ...] = (Params.world,)
+    world: tuple[str, ...] = (Params.world,)  # first the one in which faces are drawn (mixed): others take them
     extractor: str = "hog"
     crop: str = "centre"
     family: str = "auto"
     protocol: str = "trial+subject"
     allow_leak: bool = False
-    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # further methods by world
 
     def __post_init__(self):
         def wrong(key: str, expected: str) -> ConfigError:
             return ConfigError(f"{self.name}: {key}: expected {expected}, got {getattr(self, key)!r}")
 
-        kinds = {f.name: (type(f.default),) for f in fields(self)} | {"name": (str,), "also": (dict,)}
-        kinds["data_root"] = (str, dict)
-        for key, kind in kinds.items():
-            if type(getattr(self, key)) not in kind:
-                raise wrong(key, " or ".join(k.__name__ for k in kind))
-        for key, known in (("datasets", DATASETS), ("targets", TARGETS), ("methods", ()), ("world", ()), ("seeds", ())):
-            values = getattr(self, key)
+        special = {"name": str, "also": dict, "data_root": str | dict}
+        for key, kind in ({f.name: type(f.default) for f in fields(self)} | special).items():
+            if not isinstance(getattr(self, key), kind) or (kind is int and getattr(self, key) is True):
+                raise wrong(key, getattr(kind, "__name__", kind))
+        for key in ("datasets", "targets", "methods", "world", "seeds"):
+            values, known = getattr(self, key), {"datasets": DATASETS, "targets": TARGETS}.get(key, ())
             kind = int if key == "seeds" else str
-            fitting = [
-                type(v) is kind and (v in known if known else v != "" and (kind is str or v >= 0)) for v in values
-            ]
+            fitting = (type(v) is kind and v in (known or values) and (kind is str or v >= 0) for v in values)
             if not values or len(set(values)) < len(values) or not all(fitting):
                 raise wrong(key, f"one or more of {', '.join(known) or 'them'}, each once")
         if self.folds < 0 or self.selection not in ("", "best_val", "last_epoch"):
@@ -156,13 +111,7 @@ class _Strict(yaml.SafeLoader):
 
 
 def read_config(path: Path) -> GridConfig:
-    """Read a configuration from a YAML file, strictly.
-
-    Raises
-    ------
-    ConfigError
-        The file cannot be read, is no YAML mapping, has an unknown or doubled key, or a wrong value.
-    """
+    """Read a configuration from a YAML file; ConfigError where anything in it is unknown, doubled or wrong."""
     path = Path(path)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Strict) or {}
@@ -182,29 +131,6 @@ def read_config(path: Path) -> GridConfig:
     if isinstance(also := content.get("also"), dict):
         content["also"] = {str(world): tuple(names or ()) for world, names in also.items()}
     return GridConfig(path.stem, **content)
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run that a grid needs: one setting of a recipe (its `grid` is empty), and the names of those it waits for.
-
-    `own` are the recipes of one's own that a worker has to know by name.
-    """
-
-    name: str
-    key: str
-    recipe: Recipe
-    params: Params
-    target: str
-    fold: int
-    selection: str
-    data_key: str
-    guides: tuple[str, ...]
-    own: tuple[Recipe, ...] = ()
-
-    @property
-    def folder(self) -> Path:
-        return run_folder(self.recipe.name, self.key)
 
 
 @dataclass(frozen=True)
@@ -241,15 +167,7 @@ class Plan:
 
 
 def plan(config: GridConfig) -> Plan:
-    """The runs that a configuration asks for.
-
-    Raises
-    ------
-    ConfigError
-        More folds are asked for than the protocol has.
-    DataError
-        A folder of files is missing or cannot be used.
-    """
+    """The runs that a configuration asks for."""
     runs: dict[str, PlannedRun] = {}
     cells: list[Cell] = []
     own = tuple(recipe for recipe in RECIPES.values() if recipe.source)
@@ -288,86 +206,21 @@ def _add(name: str, experiment: Experiment, names: dict, runs: dict[str, Planned
     return names[name]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `error` is "" where it is stored now; `blocked_by` names the run whose failure is the reason."""
-
-    name: str
-    error: str = ""
-    blocked_by: str = ""
-
-
-@lru_cache(maxsize=1)
-def _study(params: Params, data_key: str) -> Study:
-    if multiprocessing.parent_process() is not None:
-        # Bars of a worker share no terminal; their default lock is a semaphore that a killed process leaks.
-        tqdm.set_lock(threading.RLock())
-    study = Study(params)
-    if study.windows.meta["key"] != data_key:
-        raise RunError("the windows are not those of the plan: data or code changed meanwhile; start the grid again")
-    return study
-
-
-@lru_cache(maxsize=2)  # tasks come fold by fold
-def _experiment(params: Params, data_key: str, target: str, fold: int, selection: str) -> Experiment:
-    return Experiment(_study(params, data_key), target, fold, selection)
-
-
-def make_run(run: PlannedRun, home_folder: str, before: Sequence[Outcome] = ()) -> Outcome:
-    """Make one run, in a worker process or in this one; a run without a target only prepares its windows."""
-    failed = next((outcome for outcome in before if outcome.error), None)
-    if failed is not None:
-        return Outcome(run.name, failed.error, failed.blocked_by or failed.name)
-    os.environ["CDGKD_HOME"] = home_folder
-    try:
-        if not run.target:
-            _study(run.params, run.data_key)
-            return Outcome(run.name)
-        _choose_gpu()
-        RECIPES.update({recipe.name: recipe for recipe in run.own})
-        experiment = _experiment(run.params, run.data_key, run.target, run.fold, run.selection)
-        if run_key(experiment.spec(run.recipe)) != run.key:
-            raise RunError("the worker's code, CDGKD_PRECISION or CDGKD_BATCH is another than where it was planned")
-        experiment.run(run.recipe)
-    except Exception as error:
-        text = " ".join(str(error).split())
-        return Outcome(run.name, text if isinstance(error, RunError) else f"{type(error).__name__}: {text}")
-    return Outcome(run.name)
-
-
-def _choose_gpu() -> None:
-    """Deal the GPUs of a machine to its worker processes, by the number in a worker's name or address."""
-    n_gpus = torch.cuda.device_count()
-    if n_gpus > 1 and os.environ.get("CDGKD_DEVICE", "auto") in ("", "auto", "cuda"):
-        with contextlib.suppress(ValueError):  # in no worker
-            number = re.search(r"\d*$", str(get_worker().name)).group()
-            os.environ["CDGKD_DEVICE"] = f"cuda:{int(number or 0) % n_gpus}"
-
-
 def run(plan: Plan, *, on: str = "", n_jobs: int | None = None, progress: bool = True) -> list[Outcome]:
     """Make the runs that are missing or damaged, guides before those they teach; each is kept as it ends.
+
+    A failed run is named in the outcomes, and those that wait for it; the others go on.
 
     Parameters
     ----------
     plan : Plan
     on : str
-        A running scheduler: an address such as ``tcp://host:8786`` or the path of its scheduler file; "" uses this
-        machine.
+        A running scheduler: ``tcp://host:8786`` or the path of its scheduler file; "" uses this machine.
     n_jobs : int, optional
-        Processes on this machine, one thread each; default: one per core, or one per GPU where networks are trained
-        there. 1 works in this process.
+        Processes here, one thread each; default: one per core, or per GPU where networks are trained there. 1 works in
+        this process.
     progress : bool
         Show a bar with the time left.
-
-    Returns
-    -------
-    list of Outcome
-        As they ended. A failed run is named there, and those that wait for it; the others go on.
-
-    Raises
-    ------
-    ClusterError
-        There is no scheduler, or it went away.
     """
     missing = plan.missing(check=True)
     first = {one.data_key: replace(one, name=one.data_key, target="", guides=()) for one in reversed(missing)}
@@ -389,136 +242,33 @@ def run(plan: Plan, *, on: str = "", n_jobs: int | None = None, progress: bool =
             if not on:  # with all cores of this machine, before any run needs them
                 for one in first.values():
                     make_run(one, str(home()))
-                _study.cache_clear()
-            with _connected(on, n_jobs) as client:
-                _run_on(client, [*(first.values() if on else ()), *missing], ended)
+                forget_data()
+            with connected(on, n_jobs) as client:
+                run_on(client, [*(first.values() if on else ()), *missing], ended)
         else:
             done: dict[str, Outcome] = {}
             for one in missing:
                 done[one.name] = make_run(one, str(home()), [done[guide] for guide in one.guides if guide in done])
                 ended(done[one.name])
-    _experiment.cache_clear()
-    _study.cache_clear()
+    forget_data()
     return outcomes
-
-
-def _run_on(client: Client, runs: Sequence[PlannedRun], ended: Callable[[Outcome], None]) -> None:
-    # Two grids on one scheduler must not share tasks: the one that ends first would take its own away.
-    token = f"{os.getpid()}-{time.time_ns():x}"
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    declared = any(worker["resources"].get("GPU", 0) for worker in workers)
-    futures: dict[str, Future] = {}
-    for place, one in enumerate(runs):
-        before = [futures[name] for name in (*one.guides, one.data_key) if name in futures]
-        options = {"resources": {"GPU": 1}} if declared and one.target and one.recipe.kind == "network" else {}
-        # Fold by fold: a process goes on with the data it has, and tables fill from the top.
-        options |= {"key": f"{one.name}-{token}", "pure": False, "priority": -place}
-        futures[one.name] = client.submit(make_run, one, str(home()), before, **options)
-    names = {future.key: name for name, future in futures.items()}
-    windows = {one.data_key for one in runs}
-    waiting = as_completed(list(futures.values()), loop=client.loop, raise_errors=False)
-    try:
-        while futures:
-            for future in waiting.next_batch(block=False) if not waiting.is_empty() else ():
-                name = names[future.key]
-                if client.status != "running" or future.status == "cancelled":
-                    raise ClusterError(GONE)
-                if future.status == "finished":
-                    outcome = future.result()
-                else:  # the task itself returns its errors: what is left are processes that died under it
-                    reason = " ".join(str(future.exception()).split())
-                    outcome = Outcome(name, f"its processes died again and again ({reason}); out of memory?")
-                del futures[name]
-                if name not in windows:
-                    ended(outcome)
-                future.release()
-            if client.status != "running":  # as_completed would wait for ever
-                raise ClusterError(GONE)
-            time.sleep(0.05)
-    except (OSError, CancelledError, TimeoutError) as lost:
-        raise ClusterError(GONE) from lost
-    finally:
-        if futures and client.status == "running":
-            client.cancel(list(futures.values()))
-
-
-@contextlib.contextmanager
-def _connected(on: str, n_workers: int) -> Iterator[Client]:
-    """A client of a scheduler; one that is started here ends with the block."""
-    if on:
-        with _remote(on) as client:
-            yield client
-        return
-    settings = {
-        "distributed.scheduler.allowed-failures": 5,  # deaths of workers under one task: it must be the reason
-        "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
-        # What dask measures of its own processes takes up to a twentieth of a core from the runs.
-        "distributed.worker.profile.enabled": False,
-        "distributed.admin.system-monitor.interval": "5s",
-        "distributed.admin.system-monitor.gil.enabled": False,
-        "distributed.admin.tick.interval": "500ms",
-    }
-    # No memory limit of dask's own: it would pause or kill a run at a share of this machine that suits nobody.
-    options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": "CRITICAL"}
-    # No dashboard; its port would be taken by another grid on this machine.
-    options |= {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
-    with (
-        dask.config.set(settings),
-        LocalCluster(n_workers=n_workers, **options) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
-def _remote(on: str) -> Client:
-    """A client of a running scheduler, within one deadline for all that is said before it counts as found."""
-    address = on
-    if "://" not in on:
-        try:
-            address = json.loads(Path(on).expanduser().read_text())["address"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ClusterError(
-                f"--on {on}: expected the file of a running scheduler ('dask scheduler --scheduler-file {on}'): {error}"
-            ) from error
-    found: queue.Queue = queue.Queue()
-
-    def connect() -> None:
-        try:
-            found.put(Client(address, timeout=CONNECT_SECONDS, set_as_default=False))
-        except Exception as error:
-            found.put(error)
-
-    threading.Thread(target=connect, daemon=True).start()
-    with contextlib.suppress(queue.Empty):
-        client = found.get(timeout=CONNECT_SECONDS)
-        if isinstance(client, Client):
-            return client
-    raise ClusterError(f"--on {on}: no scheduler answers at {address}; is it running?")
 
 
 def status(plan: Plan) -> pd.DataFrame:
     """Runs by data, world and wanted recipe: how many there are and how many are stored."""
     missing = {one.name for one in plan.missing()}
+    columns = ["data", "world", "recipe", "cells", "done"]
     rows = [
-        {
-            "data": cell.params.dataset,
-            "world": cell.params.world if cell.params.is_twin else "",
-            "recipe": cell.recipe,
-            "cells": 1,
-            "done": missing.isdisjoint(cell.runs),
-        }
+        (cell.params.dataset, cell.params.world * cell.params.is_twin, cell.recipe, 1, missing.isdisjoint(cell.runs))
         for cell in plan.cells
     ]
-    return pd.DataFrame(rows).groupby(["data", "world", "recipe"], sort=False).sum()
+    return pd.DataFrame(rows, columns=columns).groupby(["data", "world", "recipe"], sort=False).sum()
 
 
 def collect(plan: Plan, *, partial: bool = False) -> list[tuple[Cell, Path]]:
-    """The folder behind each cell, checked; of a tuned recipe that of the setting that validation chose.
+    """The folder behind each cell; of a tuned recipe that of the setting that validation chose.
 
-    Raises
-    ------
-    RunError
-        Runs are missing (unless `partial`, which leaves their cells out) or damaged.
+    RunError where runs are damaged, or missing (unless `partial`, which leaves their cells out).
     """
     missing = {one.name for one in plan.missing()}
     whole = [cell for cell in plan.cells if missing.isdisjoint(cell.runs)]
@@ -529,12 +279,11 @@ def collect(plan: Plan, *, partial: bool = False) -> list[tuple[Cell, Path]]:
             f"{hole.params.dataset}, {hole.target}, repetition {hole.repeat}, fold {hole.fold}: "
             "'grid run' fills them, --partial accepts them"
         )
-    found, checked = [], {}
+    for name in dict.fromkeys(name for cell in whole for name in cell.runs):
+        read_run(plan.runs[name].folder, plan.runs[name].key)
+    found = []
     for cell in whole:
         runs = [plan.runs[name] for name in cell.runs]
-        for one in runs:
-            if one.name not in checked:
-                checked[one.name] = read_run(one.folder, one.key)
         folder = runs[0].folder
         if len(runs) > 1:
             study = Study(cell.params, data_key=runs[0].data_key)
@@ -544,16 +293,9 @@ def collect(plan: Plan, *, partial: bool = False) -> list[tuple[Cell, Path]]:
 
 
 def run_all(params: Params, *, n_jobs: int | None = None, progress: bool = True, **more) -> list[tuple[int, Path]]:
-    """Run, or read back, everything that a profile's tables need; `more` are fields of :class:`GridConfig`.
+    """Run, or read back, what a profile's tables need: (repetition, folder) pairs; `more` are fields of GridConfig.
 
-    Returns
-    -------
-    list of (repetition, folder)
-
-    Raises
-    ------
-    RunError
-        Names the first run that failed, and how many did; the others are stored.
+    RunError names the first run that failed, and how many did; the others are stored.
     """
     planned = plan(GridConfig.of(params, **more))
     outcomes = run(planned, n_jobs=n_jobs, progress=progress)

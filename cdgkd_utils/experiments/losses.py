@@ -28,23 +28,12 @@ STRENGTH = {"compact": 10.0, "reference": 1.0}
 
 @dataclass
 class Guide:
-    """A finished run as a teacher.
+    """A finished run as a teacher."""
 
-    Attributes
-    ----------
-    answers : ndarray, shape (n_windows, n_classes)
-        Logits of all windows, in evaluation mode; computed once, when the guide was stored.
-    load : callable
-        Reads its trained network.
-    inputs : Inputs
-    result : dict
-        Of its record.
-    """
-
-    answers: np.ndarray
-    load: Callable[[], nn.Module]
+    answers: np.ndarray  # logits of all windows, in evaluation mode; computed once, when the guide was stored
+    load: Callable[[], nn.Module]  # reads its trained network
     inputs: Inputs
-    result: dict
+    result: dict  # of its record
 
     @property
     def logits(self) -> Tensor:
@@ -63,26 +52,13 @@ class Guide:
 
 @dataclass(frozen=True)
 class Given:
-    """What a loss may be built from; the first argument of a loss of your own.
-
-    Attributes
-    ----------
-    recipe : Recipe
-    guides : dict of str to Guide
-        In the order of ``recipe.guides``.
-    model : Module
-        The learner, freshly initialised.
-    inputs : Inputs
-    generator : torch.Generator
-        Of the loss alone.
-    family : {"compact", "reference"}
-    """
+    """What a loss may be built from; the first argument of a loss of your own."""
 
     recipe: Recipe
-    guides: dict[str, Guide]
-    model: nn.Module
+    guides: dict[str, Guide]  # in the order of the recipe's
+    model: nn.Module  # the learner, freshly initialised
     inputs: Inputs
-    generator: torch.Generator
+    generator: torch.Generator  # of the loss alone
     family: str = "compact"
 
     @property
@@ -117,13 +93,7 @@ class FunctionLoss(CrossEntropy):
 
 
 def build_loss(given: Given) -> CrossEntropy:
-    """A fresh loss for a recipe.
-
-    Raises
-    ------
-    ValueError
-        The loss is unknown.
-    """
+    """A fresh loss for a recipe."""
     recipe = given.recipe
     if not callable(recipe.loss) and recipe.loss not in LOSSES:
         raise ValueError(f"recipe {recipe.name}: unknown loss {recipe.loss!r}; known: {', '.join(LOSSES)}")

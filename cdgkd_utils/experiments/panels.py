@@ -44,30 +44,16 @@ def _kept(path: Path, make: Callable[[], object]) -> object:
 
 @dataclass(frozen=True)
 class History:
-    """A teacher's training frame by frame; a frame is the state in which an epoch begins.
+    """A teacher's training frame by frame; a frame is the state in which an epoch begins."""
 
-    Attributes
-    ----------
-    name : str
-        Of the recipe.
-    log : DataFrame
-        The epoch log of the whole training.
-    epochs : ndarray of int, shape (n_frames,)
-        Epoch that each frame begins, ascending from 0.
-    embeddings, prototypes : dict of str to ndarray, shape (n_frames, n_shown or n_classes, n_features), float32
-        By modality: of the same windows in every frame, in evaluation mode; and as the loss used them in that epoch.
-    rows, labels, parts : ndarray, shape (n_shown,)
-        Numbers of the windows, their labels, and ``train`` or ``val``.
-    """
-
-    name: str
-    log: pd.DataFrame
-    epochs: np.ndarray
-    embeddings: dict[str, np.ndarray]
-    prototypes: dict[str, np.ndarray]
-    rows: np.ndarray
+    name: str  # of the recipe
+    log: pd.DataFrame  # of the whole training
+    epochs: np.ndarray  # (n_frames,), epoch that each frame begins, ascending from 0
+    embeddings: dict[str, np.ndarray]  # by modality (n_frames, n_shown, n_features), in evaluation mode
+    prototypes: dict[str, np.ndarray]  # by modality (n_frames, n_classes, n_features), as the loss used them
+    rows: np.ndarray  # (n_shown,), numbers of the windows
     labels: np.ndarray
-    parts: np.ndarray
+    parts: np.ndarray  # "train" or "val"
 
     @property
     def seen(self) -> pd.DataFrame:
@@ -87,27 +73,8 @@ def record_history(
 
     Watching changes nothing: the recorded training is the run itself, in whose folder the history lies.
 
-    Parameters
-    ----------
-    experiment : Experiment
-    recipe : str or Recipe
-        Of loss ``rebalanced``; of a tuned one the chosen setting is recorded.
-    on_epoch : callable, optional
-        Gets the log so far after each epoch.
-    progress : bool
-        Show a bar.
-    again : bool
-        Train even if the history is stored.
-
-    Returns
-    -------
-    History
-        A frame per epoch, or for every second (third, ...) where there would be more than ``MAX_FRAMES``.
-
-    Raises
-    ------
-    ValueError
-        The recipe's loss has no prototypes that hold for an epoch.
+    There is a frame per epoch, or for every second (third, ...) where there would be more than ``MAX_FRAMES``. Of a
+    tuned recipe the chosen setting is recorded; other parameters as in ``Experiment.run``.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if recipe.loss != "rebalanced":
@@ -202,13 +169,6 @@ def train_try(
     -------
     DataFrame
         The epoch log, without early stopping.
-
-    Raises
-    ------
-    ValueError
-        A condition is out of range, or the loss stopped being finite.
-    KeyboardInterrupt
-        The training was interrupted; nothing is stored.
     """
     for name, percent in (("eeg_signal", eeg_signal), ("video_signal", video_signal)):
         if not 0 <= percent <= 100:

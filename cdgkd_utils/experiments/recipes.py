@@ -1,4 +1,4 @@
-"""Every network of the two tables, declared as data (model, loss, guides), and the one look-up by name."""
+"""Every network of the two tables, declared as data, and the one look-up by name."""
 
 from __future__ import annotations
 
@@ -9,70 +9,33 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
-import pandas as pd
-
 N_PARTS = 5  # training parts of the cross-fitted guides
 PRESENTED = ("table", "row")  # where a result is shown is no part of what it is
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run of an experiment; also one of your own (``docs/method.md``, "Add a method").
-
-    Attributes
-    ----------
-    name : str
-        Key in ``RECIPES``.
-    model : str or callable
-        Name of a network of the family, "" for kinds that train none; or your own: a callable without arguments that
-        returns a module with ``inputs`` (names such as ``"video"``) whose output is a ``ModelOutput``.
-    table : int
-        Table of the poster it stands in; 0 for assistants, components and guides, which stand in none.
-    loss : str or callable
-        Key of ``losses.LOSSES``; or your own: called as ``loss(given, **options)`` with a :class:`~.losses.Given`, it
-        returns a loss of the protocol of ``methods.loss``, or a function of output, labels and rows.
-    options : dict
-        Of the loss or of the kind.
-    guides : tuple of str
-        Names of the recipes that teach it or that it is made from, largest first.
-    kind : str
-        ``network`` is trained by gradient; for the others see :mod:`.derived`.
-    row : str
-        Its row in the table when that has another name.
-    deployed : str
-        Model of what is kept and scored, when that is a part of the trained network.
-    part : int
-        Cross-fitting: the fifth of the training trials this network does not see; -1 sees all.
-    apart : {"trial", "subject"}
-        What the fifths are dealt by.
-    rated : int
-        Few labels: trials per subject whose ratings this network may use, as far as validation goes, too; 0 is all.
-        Guides are heard on every training trial.
-    selection : {"best_val", "last_epoch"}
-    training : dict
-        Training settings that differ from those of its table.
-    grid : tuple of dict
-        Other options that tuning may try, after `options` itself, as far as the profile's budget reaches.
-    source : dict of str to str
-        Text of a model and a loss of your own, read here; it stands for them in the key.
-    """
+    """One run of an experiment; also one of your own (``docs/method.md``, "Add a method")."""
 
     name: str
+    # A network of the family by name, "" for kinds that train none; or your own: a callable without arguments that
+    # returns a module with `inputs` (names such as "video") whose output is a ModelOutput.
     model: str | Callable = ""
-    table: int = 0
+    table: int = 0  # of the poster; 0 for assistants, components, guides and controls, which stand in none
+    # Key of losses.LOSSES; or your own: called as loss(given, **options) with a losses.Given, it returns a loss of the
+    # protocol of methods.loss, or a function of output, labels and rows.
     loss: str | Callable = "ce"
-    options: dict = field(default_factory=dict)
-    guides: tuple[str, ...] = ()
-    kind: str = "network"
-    row: str = ""
-    deployed: str = ""
-    part: int = -1
+    options: dict = field(default_factory=dict)  # of the loss or of the kind
+    guides: tuple[str, ...] = ()  # recipes that teach it or that it is made from, largest first
+    kind: str = "network"  # trained by gradient; the others are of derived.KINDS
+    row: str = ""  # in the table, when that has another name
+    deployed: str = ""  # model of what is kept and scored, when that is a part of the trained network
+    part: int = -1  # the fifth of the training trials that a cross-fitted network does not see; -1 sees all
     selection: str = "best_val"
-    training: dict = field(default_factory=dict)
-    grid: tuple[dict, ...] = ()
-    apart: str = "trial"
-    rated: int = 0
-    source: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)  # settings that differ from those of its table
+    grid: tuple[dict, ...] = ()  # other options that tuning may try, as far as the profile's budget reaches
+    rated: int = 0  # few labels: rated trials per subject, also for validation; guides are heard on all; 0 is all
+    source: dict = field(default_factory=dict)  # text of a model and a loss of your own; stands for them in the key
 
     def __post_init__(self):
         own = {name: getattr(self, name) for name in ("model", "loss") if callable(getattr(self, name))}
@@ -91,18 +54,11 @@ class Recipe:
         return replace(self, options=self.options | options)
 
 
-_DEFAULTS = {"part": -1, "apart": "trial", "rated": 0, "selection": "best_val"}
+_DEFAULTS = {"part": -1, "rated": 0, "selection": "best_val"}
 
 
 def source_of(thing: Callable, what: str) -> str:
-    """Text of a function or class, from its file or its notebook cell.
-
-    Raises
-    ------
-    ValueError
-        It cannot be had (a built-in, a partial, a class made by ``exec``): without it a changed method could not be
-        told from the old one.
-    """
+    """Text of a function or class, from its file or its notebook cell."""
     try:
         return textwrap.dedent(inspect.getsource(thing))
     except (OSError, TypeError):  # a class of a notebook: inspect looks for the file of its module
@@ -146,12 +102,6 @@ def _checked(name: str, table: int, students: dict[str, str]) -> Recipe:
     return Recipe(name, "student", table, "", students, ("eeg_report", *dict.fromkeys(students.values())), "checked")
 
 
-def _teacher_parts() -> list[Recipe]:
-    return [
-        Recipe(name, "teacher", 0, "rebalanced", {"mode": "adaptive"}, part=part) for part, name in enumerate(_PARTS)
-    ]
-
-
 RECIPES = {
     r.name: r
     for r in (
@@ -193,24 +143,20 @@ RECIPES = {
         Recipe("ambokd", "ambokd", 1, "ambokd", {"temperature": 4.0, "exponent": 3.0}, deployed="student"),
         _guided("dense", "student", 1, (TEACHER, "ta1", "ta2_dense"), _DENSE),
         _guided("cdgkd", "student", 1, (TEACHER, "ta1_drop", "ta2_drop"), _DROP),
-        # Experimental guides: five teachers that each miss a fifth of the training trials, averaged (bagged) or each
-        # heard only on trials it did not see (oof); and the truth itself, which only the twin knows.
-        *_teacher_parts(),
+        # Five teachers that each miss a fifth of the training trials, averaged (bagged) or each heard only on trials it
+        # did not see (oof); and the truth itself, which only the twin knows.
+        *(Recipe(name, "teacher", 0, "rebalanced", {"mode": "adaptive"}, part=n) for n, name in enumerate(_PARTS)),
         Recipe("bagged", kind="bagged", guides=_PARTS),
         Recipe("oof", kind="oof", guides=_PARTS),
         Recipe("oracle", kind="oracle"),
-        # The same, dealt by whole subjects, and of the EEG-only teacher; what a perfect EEG-only teacher would say;
-        # a guide shuffled between the trials of one label, which leaves it as right and as sure as it was.
-        *(replace(part, name=f"{part.name}_subject", apart="subject") for part in _teacher_parts()),
-        Recipe("oof_subject", kind="oof", guides=tuple(f"{part}_subject" for part in _PARTS), apart="subject"),
-        *(Recipe(name, "eeg", part=part) for part, name in enumerate(_EEG_PARTS)),
-        Recipe("eeg_bagged", kind="bagged", guides=_EEG_PARTS),
+        # The same of the EEG-only teacher; what a perfect one would say; a guide shuffled between the trials of one label,
+        # which leaves it as right and as sure as it was.
+        *(Recipe(name, "eeg", part=n) for n, name in enumerate(_EEG_PARTS)),
         Recipe("eeg_oof", kind="oof", guides=_EEG_PARTS),
         Recipe("oracle_eeg", kind="oracle_eeg"),
         Recipe("eeg_shuffled", kind="shuffled", guides=("eeg",)),
         Recipe("fused_shuffled", kind="shuffled", guides=(TEACHER,)),
-        # The check before distilling (guide_report), stored like a run.
-        *(Recipe(f"{guide}_report", kind="report", guides=(guide,)) for guide in ("eeg", "oracle_eeg")),
+        Recipe("eeg_report", kind="report", guides=("eeg",)),  # the check before distilling, stored like a run
         _guided("kd_gentle", "student", 0, (TEACHER,), {"kd_weight": 0.5, "temperature": 2.0}, grid=()),
         _guided("kd_bagged", "student", 1, ("bagged",), {"kd_weight": 0.9, "temperature": 1.0}),
         _guided(
@@ -262,15 +208,6 @@ def register(recipe: Recipe) -> Recipe:
 def table_recipes(table: int, *, with_truth: bool = True) -> list[str]:
     """Names of the recipes that stand in a table, in its order; without the truth, those that need no oracle."""
     return [r.name for r in RECIPES.values() if r.table == table and (with_truth or "oracle" not in r.guides)]
-
-
-def place_of(name: str, result: dict) -> tuple[int, str]:
-    """Table and row where a stored run is shown: as declared here; a method of your own as its record says."""
-    try:
-        recipe = find_recipe(name)
-    except ValueError:
-        return result.get("table", 0), result.get("row", name)
-    return recipe.table, recipe.row or recipe.name
 
 
 # Short names of guides; any recipe may be one, too.
@@ -349,16 +286,3 @@ def find_recipe(name: str) -> Recipe:
     at = "" if top == TEACHER else f"@{_SHORT.get(top, top)}"
     canonical = method + at + "".join(f"+{_SHORT.get(one, one)}" for one in more) + (f"#{rated}" if rated else "")
     return replace(recipe, name=canonical, row=canonical if recipe.table else "", guides=guides, rated=rated)
-
-
-def tuning_table(budget: int) -> pd.DataFrame:
-    """The settings that each row of the tables may choose from on validation, under a tuning budget."""
-    rows = {}
-    for recipe in (r for r in RECIPES.values() if r.table):
-        tried = [", ".join(f"{k} = {v}" for k, v in other.items()) for other in recipe.grid[: budget - 1]]
-        rows[f"table {recipe.table}: {recipe.row or recipe.name}"] = {
-            "declared": ", ".join(f"{k} = {v}" for k, v in recipe.options.items()) or "–",
-            "also tried": "; ".join(tried) or "–",
-            "settings": 1 + len(tried),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"budget {budget}")

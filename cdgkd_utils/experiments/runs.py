@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import os
 import platform
-import shutil
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,17 +15,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..config import home
 from ..data.splits import Fold, LeakError
 from ..methods.loss import UNRATED, CrossEntropy
-from ..models import build_model, n_parameters
+from ..models import n_parameters
 from ..training import Inputs, TrainSettings, fit, predict, training_device
 from .derived import derive
 from .losses import Given, Guide, build_loss
 from .recipes import Recipe, find_recipe
+from .records import RunError, RunRecord, build, read_run, run_folder, run_key, set_aside, store_run
 from .study import FoldData, Study, part_rows, rated_rows
 
 RESULTS_VERSION = 1  # raise it when results change (tests/test_golden.py says so): all runs get new keys
@@ -42,70 +37,6 @@ FAMILY_TRAINING = {
 # The random numbers of a run are drawn from (seed, fold, number of its architecture); others count as students.
 MODELS = ("teacher", "ta1", "ta2", "student", "eeg", "video", "face_cnn", "eeg_lstm", "dgc_jca", "emotionkd_teacher")
 PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "scipy")
-
-
-class RunError(RuntimeError):
-    """A stored run cannot be read, or does not hold what its key says."""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A finished run as stored.
-
-    Attributes
-    ----------
-    spec : dict
-        Everything that decides the result; its hash is the key.
-    log : DataFrame
-        The epoch log; empty for kinds that train no network.
-    logits : ndarray, shape (n_windows, n_classes), float32
-        Of all windows, in evaluation mode.
-    kept : ndarray, shape (n_steps, n_guides), bool
-        Which guides spoke in each mini-batch; empty without guides.
-    result : dict
-        ``seconds``; ``data``, what the windows may be called; ``environment``: device, precision and versions; of a
-        network ``chosen_epoch`` and ``n_parameters``, of a fused one ``eeg_share`` (percent); of other kinds what
-        they chose, such as ``video_share`` or ``temperature``.
-    folder : Path
-    recipe : Recipe, optional
-        Needed for the network of a model of your own.
-    """
-
-    spec: dict
-    log: pd.DataFrame
-    logits: np.ndarray
-    kept: np.ndarray
-    result: dict
-    folder: Path
-    recipe: Recipe | None = None
-
-    @property
-    def name(self) -> str:
-        return self.spec["recipe"]["name"]
-
-    def model(self) -> nn.Module:
-        """The trained network, in evaluation mode.
-
-        Raises
-        ------
-        RunError
-            The run holds no network, its weights are damaged, or its model is one of your own and the record was read
-            without its recipe.
-        """
-        recipe, path = self.spec["recipe"], self.folder / "weights.safetensors"
-        if "model" not in recipe:
-            raise RunError(f"run {self.name} is of kind {recipe['kind']}, which holds no network")
-        own = "model" in recipe.get("source", ())
-        if own and self.recipe is None:
-            raise RunError(f"run {self.name} has a model of your own; ask Experiment.run(recipe) for the record")
-        model = _build(self.recipe.model if own else recipe.get("deployed") or recipe["model"], 0, self.spec["family"])
-        try:
-            if _digest(path) != self.result["files"][path.name]:
-                raise ValueError(f"{path.name} is not what was stored")
-            model.load_state_dict(load_file(path))
-        except Exception as error:
-            raise RunError(f"run {self.folder.name} cannot be read ({error}); run it again") from error
-        return model.eval()
 
 
 class Learner(NamedTuple):
@@ -122,13 +53,7 @@ class Learner(NamedTuple):
 class Experiment:
     """All recipes on one target and fold; networks are trained when first asked for, then read back.
 
-    Attributes
-    ----------
-    study : Study
-    target : {"valence", "arousal"}
-    fold : int
-    selection : str
-        "best_val" or "last_epoch" for every network, guides included; "" leaves it to the recipes.
+    `selection`, "best_val" or "last_epoch", is for every network, guides included; "" leaves it to the recipes.
     """
 
     study: Study
@@ -302,7 +227,7 @@ class Experiment:
         entropy = [self.study.seed, self.fold, number, *([recipe.part + 1] if recipe.part >= 0 else [])]
         init, order, own = (int(s) for s in np.random.SeedSequence(entropy).generate_state(3))
         family = self.study.params.model_family
-        model = _build(recipe.model, init, family).to(self.on_device.labels.device)
+        model = build(recipe.model, init, family).to(self.on_device.labels.device)
         inputs = self._own_inputs(recipe)
         given = Given(recipe, guides or {}, model, inputs, torch.Generator().manual_seed(own), family)
         return Learner(model, inputs, build_loss(given), self.settings(recipe), order)
@@ -311,7 +236,7 @@ class Experiment:
         """The inputs, less the part that a cross-fitted network must not see and the ratings that were not given."""
         inputs, train = self.on_device, self.inputs.train
         if recipe.part >= 0:
-            train = train[~torch.isin(train, torch.from_numpy(part_rows(self.fold_data, recipe.part, recipe.apart)))]
+            train = train[~torch.isin(train, torch.from_numpy(part_rows(self.fold_data, recipe.part)))]
         inputs = replace(inputs, train=train.to(inputs.labels.device))
         if not recipe.rated:
             return inputs
@@ -346,14 +271,6 @@ class Experiment:
         }
 
 
-def _build(model: str | Callable, seed: int, family: str) -> nn.Module:
-    if isinstance(model, str):
-        return build_model(model, seed, family)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return model()
-
-
 def _from_environment() -> dict:
     """``CDGKD_PRECISION`` and ``CDGKD_BATCH``: unlike the device they change what is learned, and are in the key."""
     chosen, batch = {}, os.environ.get("CDGKD_BATCH", "").strip()
@@ -368,90 +285,10 @@ def _from_environment() -> dict:
     return chosen
 
 
-def run_key(spec: dict) -> str:
-    """SHA-256 of the canonical JSON of a run's specification."""
-    return hashlib.sha256(json.dumps(spec, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def run_folder(name: str, key: str) -> Path:
-    """Where a run is stored, finished or not."""
-    return home() / "runs" / f"{name}-{key[:20]}"
-
-
 def check_guide(name: str, record: RunRecord, split: Fold) -> None:
-    """Stop if a guide was fitted or selected on a window on which its student is tested.
-
-    Raises
-    ------
-    LeakError
-        Names the guide and the part.
-    """
+    """LeakError if a guide was fitted or selected on a window on which its student is tested."""
     with np.load(record.folder / "outputs.npz") as stored:
         seen = np.union1d(stored["train"], stored["val"])
     for part, rows in split.tests().items():
         if len(np.intersect1d(seen, rows)):
             raise LeakError(f"guide {name} saw windows of part {part!r}, on which its student would be tested")
-
-
-def store_run(record: RunRecord, model: nn.Module | None, identity: dict[str, np.ndarray], *, again: bool) -> None:
-    """Write a run's folder under a temporary name and rename it.
-
-    A folder already there is kept (another process was faster), or replaced if the run was made `again`.
-    """
-    mark = f"{os.getpid()}-{time.time_ns():x}"
-    temporary, old = (record.folder.with_name(f".{name}-{mark}") for name in ("unfinished", "old"))
-    temporary.mkdir(parents=True)
-    try:
-        (temporary / "spec.json").write_text(json.dumps(record.spec, indent=1))
-        record.log.to_csv(temporary / "epochs.csv", index=False)
-        np.savez(temporary / "outputs.npz", logits=record.logits, kept=record.kept, **identity)
-        if model is not None:
-            save_file(model.state_dict(), temporary / "weights.safetensors")
-        files = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
-        (temporary / "result.json").write_text(json.dumps(record.result | {"files": files}, indent=1))
-        if again and record.folder.exists():
-            record.folder.rename(old)
-        with contextlib.suppress(OSError) if record.folder.exists() else contextlib.nullcontext():
-            temporary.rename(record.folder)
-    finally:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def read_run(folder: Path, key: str = "") -> RunRecord:
-    """Read a stored run; every file of it is compared with its checksum.
-
-    Raises
-    ------
-    RunError
-        A file is missing or damaged, or the stored specification has not the `key` that is asked for.
-    """
-    try:
-        result = json.loads((folder / "result.json").read_text())
-        for name, digest in result["files"].items():
-            if _digest(folder / name) != digest:
-                raise ValueError(f"{name} is not what was stored")
-        spec = json.loads((folder / "spec.json").read_text())
-        if key and run_key(spec) != key:
-            raise ValueError("it was made from another specification")
-        log = (folder / "epochs.csv").read_text().strip()
-        with np.load(folder / "outputs.npz") as outputs:
-            logits, kept = outputs["logits"], outputs["kept"]
-        return RunRecord(
-            spec, pd.read_csv(folder / "epochs.csv") if log else pd.DataFrame(), logits, kept, result, folder
-        )
-    except Exception as error:
-        raise RunError(f"run folder {folder.name} cannot be read ({error}); delete it and run again") from error
-
-
-def set_aside(folder: Path, error: Exception) -> None:
-    """Move a damaged run away, so that it is made anew; a warning says where it is."""
-    aside = folder.with_name(f".damaged-{folder.name}-{time.time_ns():x}")
-    with contextlib.suppress(FileNotFoundError):  # another process was faster
-        folder.rename(aside)
-    warnings.warn(f"{error}: set aside as {aside.name}, made anew", stacklevel=3)
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
 from ..config import Params
@@ -28,18 +27,7 @@ RATED = 1 << 17  # keeps the random numbers of the rated trials apart from those
 
 @dataclass(frozen=True)
 class FoldData:
-    """One target and fold of a study: what losses and derived kinds are made from.
-
-    Attributes
-    ----------
-    seed, fold : int
-    target : str
-    windows : Windows
-    labels : ndarray, shape (n_windows,)
-    split : Fold
-    inputs : Inputs
-        On the CPU.
-    """
+    """One target and fold of a study: what losses and derived kinds are made from; the inputs are on the CPU."""
 
     seed: int
     fold: int
@@ -111,13 +99,7 @@ class Study:
         return self.windows.labels(target)
 
     def split(self, target: str, fold: int) -> Fold:
-        """The fold's split under the protocol of the parameters, checked.
-
-        Raises
-        ------
-        LeakError
-            The split leaks; the protocol ``window`` may, it says so itself.
-        """
+        """The fold's split under the protocol of the parameters; LeakError where it shares what it must not."""
         index, labels, params = self.windows.index, self.labels(target), self.params
         n_folds, allow_leak = params.scale.dealt_folds, params.allow_leak
         folds = make_folds(index, labels, params.protocol, n_folds=n_folds, seed=self.seed, allow_leak=allow_leak)
@@ -174,16 +156,12 @@ class Study:
         return FoldData(self.seed, fold, target, self.windows, labels, split, self.inputs(split, target))
 
 
-def part_rows(data: FoldData, part: int, apart: str = "trial") -> np.ndarray:
+def part_rows(data: FoldData, part: int) -> np.ndarray:
     """Training rows that the cross-fitted network `part` (0 .. 4) does not see.
 
-    ``trial``: whole trials of every subject, both labels alike: otherwise a subject's base rate would leak with the
-    wrong sign. ``subject``: whole subjects.
+    Whole trials of every subject, both labels alike: else a subject's base rate would leak with the wrong sign.
     """
     train, subjects = data.inputs.train.numpy(), data.index["subject"].to_numpy()
-    if apart == "subject":
-        dealer = StratifiedGroupKFold(N_PARTS, shuffle=True, random_state=data.seed)
-        return train[list(dealer.split(train, data.labels[train], subjects[train]))[part][1]]
     return deal_trials(train, data.trials, subjects, data.labels, N_PARTS, part, data.seed)[1]
 
 

@@ -29,13 +29,9 @@ N_FOLDS = 3  # of the split by trials and subjects
 
 @dataclass(frozen=True)
 class Gain:
-    """Two students per target and fold: one with labels alone, one also taught.
+    """Two students per target and fold, with labels alone and also taught: their expected accuracy (%), pair by pair.
 
-    Attributes
-    ----------
-    world : World
-    alone, taught : tuple of float
-        Expected accuracy by the true posterior on unseen trials of known people, in percent, pair by pair.
+    By the true posterior, on unseen trials of known people.
     """
 
     world: World
@@ -70,13 +66,8 @@ class Gain:
 class WorldBank:
     """Faces of one seed, around which any world can be drawn.
 
-    Attributes
-    ----------
-    params : Params
-        Of a twin; its world, target, family and protocol do not matter: students are the compact ones, tested on
-        unseen trials of known people.
-    repeat : int
-        Repetition: other people.
+    Of `params`, a twin's, world, target, family and protocol do not matter: students are the compact ones. Another
+    `repeat` has other people.
     """
 
     params: Params
@@ -113,11 +104,6 @@ class WorldBank:
             0 .. 2; a pair of students per target and fold.
         tell : callable, optional
             Gets the share that is done and a text, before each student.
-
-        Raises
-        ------
-        ValueError
-            The shares are no world, or there is no such target or fold, or none is asked for.
         """
         if not targets or not set(targets) <= set(TARGETS):
             raise ValueError(f"targets: expected some of {', '.join(TARGETS)}, got {list(targets)}")

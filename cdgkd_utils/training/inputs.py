@@ -18,31 +18,16 @@ TENSORS = ("eeg", "video", "frame_mask", "labels", "train", "val")
 
 @dataclass(frozen=True)
 class Inputs:
-    """Tensors of all windows, normalised for one split; a model takes those that its ``inputs`` name.
+    """Tensors of all windows, normalised for one split; a model takes those that its ``inputs`` name."""
 
-    Attributes
-    ----------
-    eeg : Tensor, shape (n_windows, 4, 28, 28)
-        Band covariances (compact family).
-    video : Tensor, shape (n_windows, 5, 768)
-    frame_mask : Tensor, shape (n_windows, 5), bool
-    labels : Tensor, shape (n_windows,), int64
-    train, val : Tensor of int64
-        Row numbers; the loop sees no test rows.
-    views : dict of str to Tensor, shape (n_windows, ...)
-        Further inputs by name (the reference family's ``signal``, features of the baselines), as far as made.
-    make_view : callable, optional
-        Makes the others from their name, when a model first asks for them.
-    """
-
-    eeg: Tensor
-    video: Tensor
-    frame_mask: Tensor
-    labels: Tensor
-    train: Tensor
+    eeg: Tensor  # (n_windows, 4, 28, 28), band covariances
+    video: Tensor  # (n_windows, 5, 768)
+    frame_mask: Tensor  # (n_windows, 5), bool
+    labels: Tensor  # (n_windows,), int64
+    train: Tensor  # row numbers; the loop sees no test rows
     val: Tensor
-    views: dict[str, Tensor] = field(default_factory=dict)
-    make_view: Callable[[str], Tensor] | None = None
+    views: dict[str, Tensor] = field(default_factory=dict)  # further inputs by name, as far as made
+    make_view: Callable[[str], Tensor] | None = None  # makes the others, when a model first asks for them
 
     def view(self, name: str) -> Tensor:
         """One input of all windows."""
@@ -76,15 +61,7 @@ class Inputs:
 def predict(model: nn.Module, inputs: Inputs, rows: Tensor, chunk: int = 0, *, with_maps: bool = False) -> ModelOutput:
     """Outputs in evaluation mode, without gradient, in the order of `rows`; the model's mode is put back.
 
-    Parameters
-    ----------
-    model : Module
-    inputs : Inputs
-    rows : Tensor of int64
-    chunk : int
-        Windows per forward pass; 0 asks the model (``model.chunk``), or takes 4096; four times as many on a GPU.
-    with_maps : bool
-        Keep the inner activations too; they are many times larger than the embeddings.
+    `chunk` windows go at once; 0 asks the model (``model.chunk``). Maps are many times larger than embeddings.
     """
     was_training = model.training
     model.eval()

@@ -31,36 +31,19 @@ CHECKPOINT_SECONDS = 60.0  # between two writes: what a kill can cost, besides t
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a model is trained; the same for every row of a table.
-
-    Attributes
-    ----------
-    epochs, batch_size : int
-    learning_rate, momentum, weight_decay : float
-    optimizer : {"sgd", "adam", "adamw"}
-        The Adams ignore `momentum`. They rescale the EEG gradients, so that the strength of the rebalancing
-        has almost no effect with them. ``adam`` is the paper's: AMSGrad, eps 1e-7.
-    selection : {"best_val", "last_epoch"}
-        ``best_val`` restores the epoch of highest balanced accuracy on the validation part (ties: lower loss).
-    patience : int
-        Epochs without a better one after which training stops; 0 never stops early.
-    train_mode : bool
-        False trains in inference mode, without dropout and with frozen batch-norm statistics: what the released
-        code does to every distilled network.
-    precision : {"float32", "bfloat16"}
-        Of the layers in a training step; weights, gradients, predictions and the choice of the epoch are float32.
-    """
+    """How a model is trained; the same for every row of a table."""
 
     epochs: int
     batch_size: int = 64
     learning_rate: float = 0.003
-    momentum: float = 0.9
+    momentum: float = 0.9  # of SGD
     weight_decay: float = 1e-4
+    # The Adams rescale the EEG gradients, so that the strength of the rebalancing has almost no effect with them.
     optimizer: str = "sgd"
-    selection: str = "best_val"
-    patience: int = 0
-    train_mode: bool = True
-    precision: str = "float32"
+    selection: str = "best_val"  # the epoch of highest balanced accuracy on validation (ties: lower loss)
+    patience: int = 0  # epochs without a better one after which training stops; 0 never stops early
+    train_mode: bool = True  # False: no dropout, frozen batch-norm statistics, as the released code distils
+    precision: str = "float32"  # of the layers in a training step alone
 
     def __post_init__(self):
         for name, choices in CHOICES.items():
@@ -75,15 +58,7 @@ class TrainSettings:
 
 
 def training_device() -> torch.device:
-    """The device that ``CDGKD_DEVICE`` names: ``cpu``, ``cuda``, ``cuda:1``; ``auto``, the default, is a GPU if any.
-
-    A GPU rounds otherwise than a CPU: runs made on the two agree in distribution, not in bits.
-
-    Raises
-    ------
-    ValueError
-        The variable names no device, or one that this machine or this build of torch does not have.
-    """
+    """The device that ``CDGKD_DEVICE`` names: ``cpu``, ``cuda``, ``cuda:1``; ``auto``, the default, is a GPU if any."""
     name = os.environ.get("CDGKD_DEVICE", "").strip().lower() or "auto"
     n_gpus = torch.cuda.device_count()
     if name == "auto":
@@ -100,11 +75,7 @@ def training_device() -> torch.device:
 
 @contextlib.contextmanager
 def deterministic(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout masks from `seed` and one thread, with the global state put back afterwards.
-
-    One thread because a sum over threads depends on their number, and because these networks are too small
-    to gain from a second. On a GPU, masks come from its own generator, which is treated alike.
-    """
+    """Dropout masks from `seed` and one thread, on whose number sums depend; the global state is put back."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -117,27 +88,13 @@ def deterministic(seed: int, device: torch.device) -> Iterator[None]:
 
 @dataclass
 class FitResult:
-    """What a training leaves besides the model's weights.
+    """What a training leaves besides the model's weights."""
 
-    Attributes
-    ----------
-    log : DataFrame
-        The epoch log, one row per epoch.
-    chosen_epoch : int
-        Whose weights the model holds.
-    interrupted : bool
-        Stopped by the user; the model then holds the best weights so far.
-    n_resumed : int
-        Epochs taken over from a checkpoint.
-    diverged : bool
-        The loss stopped being finite in the epoch after the log's last; the model holds the best weights before it.
-    """
-
-    log: pd.DataFrame
-    chosen_epoch: int
-    interrupted: bool = False
-    n_resumed: int = 0
-    diverged: bool = False
+    log: pd.DataFrame  # one row per epoch
+    chosen_epoch: int  # whose weights the model holds
+    interrupted: bool = False  # by the user: the best so far
+    n_resumed: int = 0  # epochs taken over from a checkpoint
+    diverged: bool = False  # the loss stopped being finite in the epoch after the log's last: the best before it
 
 
 class NotFiniteError(ValueError):
@@ -159,12 +116,8 @@ def fit(
 
     Parameters
     ----------
-    model : Module
-        Freshly initialised, on the device of the inputs.
-    inputs : Inputs
-    loss : CrossEntropy
-        Or another loss of `methods`; fresh, too.
-    settings : TrainSettings
+    model, inputs, loss, settings
+        Model and loss freshly initialised, on the device of the inputs.
     seed : int
         Order of the mini-batches and dropout.
     on_epoch : callable, optional
