@@ -267,5 +267,4 @@ def test_a_chain_by_hand():
     agreement = chain.agreement("train")
     assert agreement.loc["teacher", "labels"] == 1 and agreement.loc["student", "labels"] == 0.5
     assert (agreement == agreement.T).all(axis=None) and chain.guides == ["teacher"]
-    assert chain.true_class("teacher", "train", 2.0)[0] == pytest.approx(1 / (1 + np.exp(-1)))
     assert entropy(np.array([[0.5, 0.5], [1.0, 0.0]])) == pytest.approx([np.log(2), 0])

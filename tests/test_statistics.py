@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cdgkd_utils.results.statistics import effect_interval, holm, mean_interval, summarise
+from cdgkd_utils.results.statistics import effect_interval, holm, summarise
 
 
 def overlapping_runs(rng, n_sets, n_runs, n_train, n_test):
@@ -20,10 +20,10 @@ def binomial_bounds(n, p):
 
 def test_interval_by_hand():
     # mean 2, sd 1, n 3; factor 1/3 + 1/2 = 5/6; t(0.975, 2) = 4.302653
-    interval = mean_interval([1, 2, 3], n_train=100, n_test=50)
+    found = summarise([1, 2, 3], n_train=100, n_test=50)
     half = 4.302653 * np.sqrt(5 / 6)
-    assert (interval.mean, interval.sd, interval.n) == (2, 1, 3)
-    assert (interval.low, interval.high) == pytest.approx((2 - half, 2 + half), rel=1e-6)
+    assert (found["mean"], found["sd"], found["n"]) == (2, 1, 3)
+    assert (found["low"], found["high"]) == pytest.approx((2 - half, 2 + half), rel=1e-6)
 
 
 def test_without_test_windows_everything_is_the_ordinary_test():
@@ -79,7 +79,7 @@ def test_few_missing_and_equal_runs():
     assert single["mean"] == 0.6 and single["n"] == 1
     assert np.isnan([single[name] for name in ("sd", "low", "t", "p", "p_naive", "dz", "detectable")]).all()
     assert summarise([np.nan])["n"] == 0 and np.isnan(summarise([])["mean"])
-    assert mean_interval([1, np.nan, 3], 10, 5) == mean_interval([1, 3], 10, 5)
+    assert summarise([1, np.nan, 3], 10, 5) == summarise([1, 3], 10, 5)
     # 0.1 seven times has a standard deviation of rounding error only, of which a t test makes p < 1e-30
     for values in ([0.6, 0.6], [0.1] * 7, [71.3, 71.3 + 1e-13]):
         found = summarise(values, 10, 5)
@@ -135,7 +135,7 @@ def test_holm_holds_the_family_rate():
 @pytest.mark.parametrize(
     ("call", "name"),
     [
-        (lambda: mean_interval([1, 2], 0, 5), "n_train"),
+        (lambda: summarise([1, 2], 0, 5), "n_train"),
         (lambda: summarise([1, 2], 5, float("nan")), "n_test"),
         (lambda: summarise([1, 2], repeat=[0]), "repeat: expected 2"),
         (lambda: holm([0.1, 1.2]), "p: "),

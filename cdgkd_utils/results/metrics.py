@@ -259,11 +259,6 @@ class ChainAnswers:
         """Window numbers of a part."""
         return self.parts[part]
 
-    def true_class(self, name: str, part: str, temperature: float) -> np.ndarray:
-        """Soft target that a network gives to the true class, by window of a part, 0 .. 1."""
-        rows = self.rows(part)
-        return probabilities(self.logits[name][rows], temperature)[np.arange(len(rows)), self.labels[rows]]
-
     def agreement(self, part: str) -> pd.DataFrame:
         """Share of windows of a part for which each pair of networks, and the labels, say the same; symmetric."""
         rows = self.rows(part)

@@ -10,9 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-DATASETS = ("deap", "mahnob")
 DATASET_NAMES = {"deap": "DEAP", "mahnob": "MAHNOB-HCI"}
-PROTOCOLS = ("trial", "subject")  # what the default protocol tests, both at once
 PROTOCOL_NAMES = {
     "trial": "unseen trials",
     "subject": "unseen subjects",
@@ -23,51 +21,44 @@ PROTOCOL_NAMES = {
 TABLE_TITLES = {1: "video-only student", 2: "EEG + video"}
 
 
-class Method(NamedTuple):
-    """A row: its display name, whether it is a control or addition of ours, and the printed row it stands for."""
-
-    name: str
-    control: bool = False
-    paper_row: str | None = None
-
-
+# Names of rows; * marks what the paper does not have.
 METHODS = {
-    "ce": Method("CE (no guide)", False, "Variant 3, no KD"),
-    "ce_last": Method("CE, last epoch", True),
-    "ce_ls": Method("CE + label smoothing", True),
-    "kd": Method("KD", False, "KD"),
-    "kd_last": Method("KD, last epoch", True),
-    "kd_drop": Method("KD + drop", True),
-    "fitnets": Method("FitNets", False, "Fitnets"),
-    "nst": Method("NST", False, "NST"),
-    "takd": Method("TAKD", False, "TAKD"),
-    "emotionkd": Method("EmotionKD", False, "EmotionKD"),
-    "ambokd": Method("AMBOKD", False, "AMBOKD"),
-    "dense": Method("Dense, no drop", False, "Variant 4, dense without drop"),
-    "cdgkd": Method("CDGKD", False, "Ours"),
-    "checked": Method("Checked guide", True),
-    "checked_shuffled": Method("Checked, shuffled guide", True),
-    "kd_gentle": Method("KD, gentle", True),
-    "kd_x1_5": Method("KD, weight × 1.5", True),
-    "kd_x3": Method("KD, weight × 3", True),
-    "takd_x3": Method("TAKD, weight × 3", True),
-    "dense_mean": Method("Dense, mean of guides", True),
-    "cdgkd_drop_one": Method("CDGKD, one guide silent", True),
-    "nst_video": Method("NST, video maps", True),
-    "kd_bagged": Method("KD, bagged guide", True),
-    "kd_oof": Method("KD, OOF guide", True),
-    "kd_oracle": Method("KD, truth (ceiling)", True),
-    "cnn_svm": Method("CNN+SVM", False, "CNN+SVM"),
-    "cnn_lstm": Method("CNN+LSTM", False, "CNN+LSTM"),
-    "dgc_jca": Method("DGC+JCA", False, "DGC+JCA"),
-    "eeg": Method("EEG alone", False, "EEG only"),
-    "video": Method("Video alone", False, "Visual only"),
-    "fusion": Method("Plain fusion", False, "Variant 1, plain fusion"),
-    "fusion_constant": Method("Constant EEG weight", True),
-    "fusion_constant_dose": Method("Constant, equal dose", True),
-    "ogm_ge": Method("OGM-GE", True),
-    "pmr_paper": Method("PMR, paper", True),
-    "fusion_rebalanced": Method("Rebalanced fusion", False, "Ours"),
+    "ce": "CE (no guide)",
+    "ce_last": "CE, last epoch *",
+    "ce_ls": "CE + label smoothing *",
+    "kd": "KD",
+    "kd_last": "KD, last epoch *",
+    "kd_drop": "KD + drop *",
+    "fitnets": "FitNets",
+    "nst": "NST",
+    "takd": "TAKD",
+    "emotionkd": "EmotionKD",
+    "ambokd": "AMBOKD",
+    "dense": "Dense, no drop",
+    "cdgkd": "CDGKD",
+    "checked": "Checked guide *",
+    "checked_shuffled": "Checked, shuffled guide *",
+    "kd_gentle": "KD, gentle *",
+    "kd_x1_5": "KD, weight × 1.5 *",
+    "kd_x3": "KD, weight × 3 *",
+    "takd_x3": "TAKD, weight × 3 *",
+    "dense_mean": "Dense, mean of guides *",
+    "cdgkd_drop_one": "CDGKD, one guide silent *",
+    "nst_video": "NST, video maps *",
+    "kd_bagged": "KD, bagged guide *",
+    "kd_oof": "KD, OOF guide *",
+    "kd_oracle": "KD, truth (ceiling) *",
+    "cnn_svm": "CNN+SVM",
+    "cnn_lstm": "CNN+LSTM",
+    "dgc_jca": "DGC+JCA",
+    "eeg": "EEG alone",
+    "video": "Video alone",
+    "fusion": "Plain fusion",
+    "fusion_constant": "Constant EEG weight *",
+    "fusion_constant_dose": "Constant, equal dose *",
+    "ogm_ge": "OGM-GE *",
+    "pmr_paper": "PMR, paper *",
+    "fusion_rebalanced": "Rebalanced fusion",
 }
 
 # Poster rows in the poster's order, and the order in which all rows are shown.
@@ -98,7 +89,6 @@ SHORT_ROWS = {
     1: ("ce", *POSTER_ROWS[1], "checked"),
     2: ("eeg", "video", *POSTER_ROWS[2][:-1], "fusion", "fusion_rebalanced", "fusion_constant"),
 }
-CEILING = "kd_oracle"
 # The poster's ablation on DEAP, in its order.
 VARIANTS = {
     "Variant 1: plain fusion": (2, "fusion"),
@@ -221,5 +211,5 @@ def place(name: str) -> tuple[int, str]:
 def display_name(method: str) -> str:
     """Name of a method in tables and figures; what the paper does not have is marked with *."""
     base = re.match(r"\w*", method)[0]
-    known = METHODS.get(base, Method(base, True))
-    return known.name + (f" {rest}" if (rest := method[len(base) :]) else "") + (" *" if known.control or rest else "")
+    known, rest = METHODS.get(base, f"{base} *"), method[len(base) :]
+    return f"{known.removesuffix(' *')} {rest} *" if rest else known

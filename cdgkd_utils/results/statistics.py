@@ -16,7 +16,6 @@ G. Cumming and S. Finch, A primer on confidence intervals, Educational and Psych
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,16 +33,6 @@ INTERVALS = {
     "repetitions": "over repetitions, each with people of its own",
 }
 CELL = ["world", "dataset", "target", "protocol"]
-
-
-class Interval(NamedTuple):
-    """Mean, standard deviation and interval of `n` values, in their unit; what is not defined is NaN."""
-
-    mean: float
-    sd: float
-    n: int
-    low: float
-    high: float
 
 
 def summarise(values: np.ndarray, n_train: float = 1.0, n_test: float = 0.0, repeat: np.ndarray | None = None) -> dict:
@@ -104,12 +93,6 @@ def summarise(values: np.ndarray, n_train: float = 1.0, n_test: float = 0.0, rep
         "scale": float(scale),
         "detectable": quantile[0.975] + quantile[0.8],
     }
-
-
-def mean_interval(values: np.ndarray, n_train: float = 1.0, n_test: float = 0.0) -> Interval:
-    """Mean of repeated runs with its corrected 95 % t interval; see :func:`summarise`."""
-    found = summarise(values, n_train, n_test)
-    return Interval(found["mean"], found["sd"], found["n_runs"], found["low"], found["high"])
 
 
 def _equal(values: np.ndarray) -> bool:
