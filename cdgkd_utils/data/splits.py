@@ -100,22 +100,33 @@ def _known_and_unseen(index: pd.DataFrame, labels: np.ndarray, _: str, __: int, 
         raise SplitError(f"a split by subject needs at least {N_SUBJECT_FOLDS} subjects, the data have {n}")
     dealer = StratifiedGroupKFold(N_SUBJECT_FOLDS, shuffle=True, random_state=seed)
     for fold, (known, unseen) in enumerate(dealer.split(everything, labels, subjects)):
-        rest, test_trial = deal_trials(known, trials, subjects, labels, N_TRIAL_FOLDS, fold, seed)
-        train, val = deal_trials(rest, trials, subjects, labels, N_VAL_FOLDS, fold, seed)
+        rest, test_trial = deal_trials(known, trials, subjects, None, N_TRIAL_FOLDS, fold, seed)
+        train, val = deal_trials(rest, trials, subjects, None, N_VAL_FOLDS, fold, seed)
         yield {"train": train, "val": val, "test_trial": test_trial, "test_subject": everything[unseen]}
 
 
 def deal_trials(
-    rows: np.ndarray, trials: np.ndarray, subjects: np.ndarray, labels: np.ndarray, n_folds: int, fold: int, seed: int
+    rows: np.ndarray,
+    trials: np.ndarray,
+    subjects: np.ndarray,
+    labels: np.ndarray | None,
+    n_folds: int,
+    fold: int,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Deal whole trials, stratified by subject and label; a stratum too small to stratify joins its subject.
+    """Deal whole trials of every subject; returns the rows that are kept and those held out.
 
-    `trials`, `subjects` and `labels` are those of all windows. Returns the rows that are kept and those held out.
+    `trials`, `subjects` and `labels` are those of all windows. A test part is dealt without labels: dealt by label,
+    each person's share of high copies that of the training part, and knowing only who it is beats chance on permuted
+    labels. With labels (both alike in each part), for parts of the training rows. A subject, or label of a subject,
+    with fewer trials than folds joins the others.
     """
     unique, first = np.unique(trials[rows], return_index=True)
     if len(unique) < n_folds:
         raise SplitError(f"{len(unique)} trials are too few for {n_folds} folds; use more trials")
-    strata = pd.Series([f"{s}/{y}" for s, y in zip(subjects[rows][first], labels[rows][first], strict=True)])
+    strata = pd.Series(subjects[rows][first]).astype(str)
+    if labels is not None:
+        strata += "/" + pd.Series(labels[rows][first]).astype(str)
     small = strata.map(strata.value_counts()) < n_folds
     strata[small] = strata[small].str.split("/").str[0]
     strata[strata.map(strata.value_counts()) < n_folds] = "rest"
@@ -142,9 +153,10 @@ def _deal(
     if protocol == "trial":
         counts = index.iloc[rows].drop_duplicates(["subject", "trial"])["subject"].value_counts()
         n_folds = _possible(int(counts.min()), n_folds, "trials of the subject with fewest", shrink)
-        held_in = _deal_each_subject(index.iloc[rows], labels[rows], n_folds, seed)
-        dealt = ((np.flatnonzero(held_in != k), np.flatnonzero(held_in == k)) for k in range(n_folds))
-    elif protocol == "window":
+        trials, subjects = trial_ids(index), index["subject"].to_numpy()
+        yield from (deal_trials(rows, trials, subjects, None, n_folds, fold, seed) for fold in range(n_folds))
+        return
+    if protocol == "window":
         n_folds = _possible(len(rows), n_folds, "windows", shrink)
         dealt = KFold(n_folds, shuffle=True, random_state=seed).split(rows)
     else:
@@ -162,23 +174,6 @@ def _deal(
             dealt = dealer.split(rows, labels[rows], units)
     for kept, held in dealt:
         yield rows[kept], rows[held]
-
-
-def _deal_each_subject(index: pd.DataFrame, labels: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """The fold that holds out each row: every subject's trials are dealt in turn, those of one label first.
-
-    So each fold holds out trials of every subject, also where a subject has too few of a label to stratify.
-    """
-    rng = np.random.default_rng(seed)
-    trials, subjects = trial_ids(index), index["subject"].to_numpy()
-    _, first = np.unique(trials, return_index=True)
-    order = np.lexsort((rng.random(len(first)), labels[first], subjects[first]))
-    subjects = subjects[first][order]
-    fold_of_trial = np.empty(len(first), int)
-    for subject in np.unique(subjects):
-        mine = order[subjects == subject]
-        fold_of_trial[mine] = (rng.integers(n_folds) + np.arange(len(mine))) % n_folds
-    return fold_of_trial[trials]
 
 
 def _possible(n_units: int, n_folds: int, unit: str, shrink: bool) -> int:
