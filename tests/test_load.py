@@ -175,6 +175,12 @@ def test_the_key_of_files_is_their_names_sizes_and_times(tmp_path, monkeypatch):
     assert key(copy) == base  # wherever it lies
     (tmp_path / "one" / "notes.txt").write_text("of no reader's interest")
     assert key(one) == base
+    faces = replace(one, crop="face")
+    seen = set()
+    for version in ("finder 1", "finder 2"):
+        monkeypatch.setattr(load, "face_version", lambda version=version: version)
+        seen.add(key(faces))
+    assert len(seen) == 2 and key(one) == base  # only where faces are looked for
     clip = tmp_path / "one/face_video/s01/a.avi"
     os.utime(clip, ns=(2, 2))
     assert (later := key(one)) != base

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from ..config import Params, home, n_cores, shown
 from . import deap, mahnob
 from .features import extractor as open_extractor
+from .features import face_version
 from .twin import TwinSettings, draw_faces, prepare_subject
 from .twin.design import twin_settings
 from .types import DataError, Windows
@@ -104,7 +105,8 @@ def _settings(params: Params, repeat: int) -> dict[str, object]:
     if params.is_twin:
         return settings | {"twin": asdict(twin_settings(params, repeat))}
     files = _files_digest(str(Path(params.data_root).expanduser()), params.dataset) or check_root(params).name
-    return settings | {"files": files, "n_windows": params.scale.n_windows, "crop": params.crop}
+    finder = {"face_finder": face_version()} if params.crop == "face" else {}
+    return settings | {"files": files, "n_windows": params.scale.n_windows, "crop": params.crop} | finder
 
 
 @cache
