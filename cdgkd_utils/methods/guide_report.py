@@ -1,10 +1,9 @@
 """A check before distilling: does a guide tell more about what the face shows than the label does?
 
 A video-only student can learn from a guide only what the face shows. A rating tells a part of that, and chance; a
-guide tells another part, and its own errors. What the face shows is unknown on real data, but other trials say how
-faces and ratings go together: a prediction from the video, by a model that has not seen the trial, stands for it.
-The report compares guide and label by their correlation with that prediction, trial by trial: a rating is of a whole
-trial, and a model of single windows would take windows of one trial for so many agreements. Knows nothing of networks.
+guide tells another part, and its own errors. What the face shows is unknown on real data, but a prediction from the
+video, by a model that has not seen the trial, stands for it. Guide and label are compared by their correlation with
+that prediction over trials: a rating is of a whole trial, and windows of one trial are not so many agreements.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class GuideReport:
         ``r_guide − r_label`` and its bootstrap interval over trials.
     ratio, ratio_low, ratio_high : float
         ``r_guide / r_label`` and its interval: unlike the margin free of how well the face model reads faces, but of
-        no use where the label's correlation is near 0.
+        no use where the label's correlation is near 0. The verdict goes by the margin.
     r_out_of_fold : float
         As `r_guide`, of guides that did not see the trial; NaN if none was given.
     nll_in_sample, nll_out_of_fold : float
@@ -133,8 +132,7 @@ def guide_report(
     Raises
     ------
     ValueError
-        Shapes differ, a probability lies outside 0 .. 1, a label is not 0 or 1 or changes within a trial, or guide or
-        labels are constant.
+        Shapes differ, a probability lies outside 0 .. 1, the guide is constant, or as in :func:`video_prediction`.
     """
     video = np.asarray(video, float)
     if video.ndim == 1:
@@ -146,8 +144,6 @@ def guide_report(
         _, labels, groups = _checked(video, labels, groups)
     guide = _probabilities("guide", guide, len(labels))
     other = None if out_of_fold is None else _probabilities("out_of_fold", out_of_fold, len(labels))
-    if np.ptp(guide) == 0:
-        raise ValueError("guide: expected answers that differ between windows, got one value for all")
     _, trial = np.unique(groups, return_inverse=True)
     n_trials = trial.max() + 1
     once = np.ones((1, n_trials))
@@ -185,14 +181,7 @@ def as_frame(reports: dict[str, GuideReport]) -> pd.DataFrame:
 
 
 def mean_face(video: np.ndarray, frame_mask: np.ndarray) -> np.ndarray:
-    """Mean features over the frames that there are, shape (n_windows, n_features).
-
-    Parameters
-    ----------
-    video : ndarray, shape (n_windows, n_frames, n_features)
-    frame_mask : ndarray, shape (n_windows, n_frames), bool
-        At least one frame of each window.
-    """
+    """Mean over the frames that there are: (n_windows, n_frames, n_features) and mask to (n_windows, n_features)."""
     mask = frame_mask[..., None].astype(video.dtype)
     return (video * mask).sum(axis=1) / mask.sum(axis=1)
 
@@ -212,11 +201,9 @@ def video_prediction(
     Parameters
     ----------
     video : array-like, shape (n_windows, n_features)
-        Features of the face, such as the mean over a window's frames; their mean over a trial is used.
-    labels : array-like of {0, 1}, shape (n_windows,)
-        One for all windows of a trial.
-    groups : array-like, shape (n_windows,)
-        Trial of each window.
+        Features of the face; their mean over a trial is used.
+    labels, groups : array-like, shape (n_windows,)
+        0 or 1, one for all windows of a trial; trial of each window.
     seed : int
         Of the folds.
     subjects : array-like, shape (n_windows,), optional
@@ -284,11 +271,9 @@ def _by_trial(trial: np.ndarray, values: np.ndarray, rows: np.ndarray | slice = 
 def _checked(video: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features, labels as numbers, and trials, if they go together; see :func:`video_prediction` for the errors."""
     video, labels, groups = np.asarray(video, float), np.asarray(labels), np.asarray(groups)
-    if video.ndim != 2 or labels.shape != (len(video),) or groups.shape != (len(video),):
-        raise ValueError(
-            f"video, labels, groups: expected shapes (n, n_features), (n,), (n,), got {video.shape}, {labels.shape}, "
-            f"{groups.shape}"
-        )
+    shapes = video.shape, labels.shape, groups.shape
+    if video.ndim != 2 or shapes[1:] != ((len(video),), (len(video),)):
+        raise ValueError(f"video, labels, groups: expected shapes (n, n_features), (n,), (n,), got {shapes}")
     if not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
         raise ValueError("labels: expected 0 (low) and 1 (high), both of them")
     if not np.isfinite(video).all():
@@ -320,4 +305,6 @@ def _probabilities(name: str, values: ArrayLike, n: int) -> np.ndarray:
         raise ValueError(f"{name}: expected one P(high) for each of {n} windows, got shape {values.shape}")
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError(f"{name}: expected probabilities between 0 and 1; give P(high), not logits")
+    if name == "guide" and np.ptp(values) == 0:
+        raise ValueError("guide: expected answers that differ between windows, got one value for all")
     return values
