@@ -374,20 +374,15 @@ def test_worlds_of_ones_own_are_placed_by_theory_and_kept_when_tried():
     assert "weights" in part.status.value
 
 
-def test_controls_on_real_images_draw_gains_over_the_same_seed():
-    rows = [
-        (f, m, s, 0.6 + plus * f + 0.01 * s)
-        for f in (0.0, 0.25)
-        for m, plus in (("ce", 0), ("kd", 0.2))
-        for s in (0, 1)
-    ]
-    scores = pd.DataFrame(rows, columns=["flipped", "method", "seed", "accuracy"])
+def test_controls_on_real_images_draw_means_over_seeds():
+    rows = [(f, m, s, 60.0 + s, 20 * f + s) for f in (0.0, 0.25) for m in ("ce", "kd", "eeg") for s in (0, 1)]
+    scores = pd.DataFrame(rows, columns=["flipped", "method", "seed", "accuracy", "gain"])
     part = viz.control_students(scores)
-    assert part.error is None and texts(viz.draw_control_students(scores)) == ["+5.0 (0.0)"]
+    assert part.error is None and texts(viz.draw_control_students(scores)) == ["+5.5 (0.5)"]
     part.set(flipped=0.0)
-    assert "0 % of labels flipped: without a guide 60.5 %, 2 seeds" in part.picture.value
-    figure = viz.draw_control_fusion(
-        scores[scores["flipped"] == 0], {"kd": pd.DataFrame({"epoch": [0], "eeg_weight": [0.3]})}
-    )
-    dots = next(one for one in figure.axes[0].lines if one.get_marker() == "o")
-    assert dots.get_xdata() == pytest.approx([60.5, 60.5]) and line(figure.axes[1], "kd")[1].tolist() == [0.3]
+    assert "0 % of labels flipped; without a guide 60.5 %, 2 seeds" in part.picture.value
+    about = {"optimizer": "sgd", "agreement": 0.95}
+    curves = pd.DataFrame({"method": "kd", "epoch": [0, 1], "eeg_weight": [0.3, 0.1]}).assign(**about)
+    figure = viz.draw_control_fusion(scores[scores["method"] == "kd"].assign(**about), curves)
+    assert next(one for one in figure.axes[0].lines if one.get_marker() == "o").get_xdata() == pytest.approx([60.5])
+    assert line(figure.axes[1], "kd")[1].tolist() == [0.3, 0.1]

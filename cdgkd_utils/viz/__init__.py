@@ -29,7 +29,7 @@ chain        ``draw_method()``, ``draw_memory(seen, unseen, unseen_name)``, ``dr
              ``draw_agreement(answers, part)``, ``draw_silence(learners, learner, n_steps=None)`` with learners =
              {role: (kept, guides, drop_prob)};
              parts ``soft_targets(answers, place=None)``, ``agreement(answers)``, ``silence(learners)``
-controls     ``draw_control_fusion(scores, logs=None)``, ``draw_control_students(scores, flipped=0.25)``;
+controls     ``draw_control_fusion(scores, curves)``, ``draw_control_students(scores, flipped=0.25)``;
              part ``control_students(scores)``
 tables       ``draw_results(scores, metric="accuracy", rows="poster", world="")`` both tables in the poster's layout,
              ``draw_claims(claims)``, ``draw_rows(scores, table, dataset, target, metric, methods, reference)``;

@@ -2,92 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import ipywidgets
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
-from ..results.paper import display_name
 from .panel import Panel, bound, picture
 from .style import COLOURS, chance_line
 
+STUDENTS = {"kd": "KD", "takd": "TAKD", "dense": "dense, no drop", "cdgkd": "CDGKD", "kd@eeg": "KD, clean-only guide"}
 
-def _dots(ax: Axes, table: pd.DataFrame, methods: list[str], shift: float = 0.0, **style: str) -> None:
+
+def _dots(
+    ax: Axes, table: pd.DataFrame, value: str, methods: list[str], shift: float = 0.0, **style: str
+) -> pd.DataFrame:
     """Mean and standard error over seeds of each method, one row each."""
-    found = table.groupby("method")["value"].agg(["mean", "sem"]).reindex(methods)
+    found = table.groupby("method")[value].agg(["mean", "sem"]).reindex(methods)
     place = np.arange(len(methods)) + shift
     ax.errorbar(found["mean"], place, xerr=found["sem"].fillna(0), linestyle="none", markersize=6, **style)
     ax.set(ylim=(len(methods) - 0.5, -0.5), yticks=range(len(methods)))
     ax.grid(axis="x")
+    return found
 
 
-@picture(9, 3.4)
-def draw_control_fusion(
-    figure: FigureBase, scores: pd.DataFrame, logs: Mapping[str, pd.DataFrame] | None = None
-) -> None:
-    """Grey digits with a colour that misleads: accuracy of fused networks without and with rebalancing, and weights.
+@picture(10, 3.5)
+def draw_control_fusion(figure: FigureBase, scores: pd.DataFrame, curves: pd.DataFrame) -> None:
+    """Grey digits beside coloured ones whose colour misleads: test accuracy by rebalancing, and the weights.
 
-    `scores`: ``method, seed, accuracy`` (share) and, where there are several, ``optimiser`` and ``colour`` (share of
-    training images whose colour tells the label); `logs`: epoch logs by name, for the weight of the grey digit.
-    Example: ``cd.plot.draw_control_fusion(scores, logs)``.
+    Example: ``cd.plot.draw_control_fusion(*fusion_control())``.
     """
-    table = scores.assign(value=100 * scores["accuracy"])
-    for column, only in (("optimiser", "training"), ("colour", 0.95)):
-        table[column] = table.get(column, only)
-    methods, panels = list(dict.fromkeys(table["method"])), sorted(table["colour"].unique())
-    axes = np.atleast_1d(figure.subplots(1, len(panels) + bool(logs), width_ratios=[1] * (len(panels) + bool(logs))))
-    figure.subplots_adjust(left=0.2, right=0.985, top=0.83, bottom=0.15, wspace=0.22)
-    for ax, colour_share in zip(axes, panels, strict=False):
-        mine = table[table["colour"] == colour_share]
-        optimisers = list(dict.fromkeys(mine["optimiser"]))
-        for number, (optimiser, shade) in enumerate(zip(optimisers, ("teacher", "student", "eeg"), strict=False)):
-            shift = (number - (len(optimisers) - 1) / 2) * 0.25
-            part = mine[mine["optimiser"] == optimiser]
-            _dots(ax, part, methods, shift, marker="os^"[number], color=COLOURS[shade], label=str(optimiser))
-        ax.set(xlabel="test accuracy (%), mean ± se", title=f"colour tells {100 * colour_share:g} % of training labels")
-        ax.set_yticklabels([display_name(method) for method in methods] if ax is axes[0] else [])
-    if logs:
-        for (name, log), dash in zip(logs.items(), ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1))), strict=False):
-            axes[-1].plot(log["epoch"], log["eeg_weight"], linestyle=dash, color=COLOURS["eeg"], label=name)
-        axes[-1].set(xlabel="epoch (passes)", title="weight of the grey digit's branch")
-        axes[-1].legend()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper left", ncols=3)
+    methods, panels = list(dict.fromkeys(scores["method"])), sorted(scores["agreement"].unique())
+    axes = figure.subplots(1, len(panels) + 1)
+    figure.subplots_adjust(left=0.12, right=0.985, top=0.82, bottom=0.15, wspace=0.2)
+    for ax, agreement in zip(axes, panels, strict=False):
+        mine = scores[scores["agreement"] == agreement]
+        for number, optimizer in enumerate(dict.fromkeys(mine["optimizer"])):
+            style = {"marker": "os^"[number], "color": COLOURS[("teacher", "student", "eeg")[number]]}
+            part = mine[mine["optimizer"] == optimizer]
+            _dots(
+                ax,
+                part,
+                "accuracy",
+                methods,
+                0.24 * number - 0.12,
+                label={"sgd": "SGD", "adam": "Adam"}.get(optimizer, optimizer),
+                **style,
+            )
+        ax.set(xlabel="test accuracy (%), mean and se", title=f"colour right in {100 * agreement:g} % of training")
+        ax.set_yticklabels(methods if ax is axes[0] else [])
+    first = curves[(curves["agreement"] == panels[0]) & (curves["optimizer"] == scores["optimizer"].iloc[0])]
+    mean = first.groupby(["method", "epoch"])["eeg_weight"].mean()
+    shown = [method for method in methods if mean[method].max() > 0]
+    for method, dash in zip(shown, ("-", "--", "-.", ":"), strict=False):
+        axes[-1].plot(mean[method].index, mean[method], color=COLOURS["eeg"], linestyle=dash, label=method)
+    axes[-1].set(xlabel="epoch (passes)", title="loss weight of the grey digit's branch", yscale="symlog")
+    axes[-1].legend(loc="center right")
+    n = scores["seed"].nunique()
+    figure.suptitle(f"Grey digit (slow, right) and coloured digit (fast, misleading), {n} seeds", x=0.01, ha="left")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper right", ncols=3)
 
 
-@picture(7.5, 3.2)
+@picture(7.5, 3.0)
 def draw_control_students(figure: FigureBase, scores: pd.DataFrame, flipped: float = 0.25) -> None:
-    """Corrupted digits: what each guidance adds to a student of noisy labels, when `flipped` of them are wrong.
+    """Spoilt digits: what each guidance adds to a student of noisy labels, when a share of them is `flipped`.
 
-    `scores`: ``flipped, method, seed, accuracy`` (shares), the student without a guide as ``ce``.
-    Example: ``cd.plot.draw_control_students(scores, flipped=0.25)``.
+    Example: ``cd.plot.draw_control_students(student_control(), flipped=0.25)``.
     """
     mine = scores[np.isclose(scores["flipped"], flipped)]
     if mine.empty:
         known = ", ".join(f"{value:g}" for value in sorted(scores["flipped"].unique()))
         raise ValueError(f"flipped: there are scores for {known}, got {flipped:g}")
-    wide = 100 * mine.pivot(index="seed", columns="method", values="accuracy")
-    methods = [method for method in dict.fromkeys(mine["method"]) if method != "ce"]
-    gains = wide[methods].sub(wide["ce"], axis=0).melt(var_name="method", value_name="value")
-    ax = figure.add_axes((0.2, 0.16, 0.62, 0.7))
-    _dots(ax, gains, methods, marker="o", color=COLOURS["student"])
+    methods = [method for method in STUDENTS if method in set(mine["method"])]
+    ax = figure.add_axes((0.2, 0.17, 0.62, 0.7))
+    found = _dots(ax, mine, "gain", methods, marker="o", color=COLOURS["student"])
     chance_line(ax, 0, vertical=True)
-    for place, method in enumerate(methods):
-        said = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 8.5}
-        gain = gains[gains["method"] == method]["value"]
-        ax.text(1.02, place, f"{gain.mean():+.1f} ({gain.sem():.1f})", **said)
-    ax.set_yticks(range(len(methods)), [display_name(method) for method in methods])
+    for place, row in enumerate(found.itertuples()):
+        where = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 8.5}
+        ax.text(1.02, place, f"{row.mean:+.1f} ({row.sem:.1f})", **where)
+    ax.set_yticks(range(len(methods)), [STUDENTS[method] for method in methods])
     ax.set_xlabel("points over the student without a guide, mean and standard error")
-    title = f"{100 * flipped:g} % of labels flipped: without a guide {wide['ce'].mean():.1f} %, {len(wide)} seeds"
-    ax.set_title(title)
+    alone = mine[mine["method"] == "ce"]["accuracy"]
+    ax.set_title(f"{100 * flipped:g} % of labels flipped; without a guide {alone.mean():.1f} %, {len(alone)} seeds")
 
 
 def control_students(scores: pd.DataFrame) -> Panel:
     """Part: the share of flipped labels to choose; a guide is worth what it knows better than the label.
 
-    Example: ``cd.plot.control_students(scores)``.
+    Example: ``cd.plot.control_students(student_control(flipped=(0, 0.1, 0.25)))``.
     """
     shares = sorted(float(share) for share in scores["flipped"].unique())
     options = [(f"{100 * share:g} %", share) for share in shares]

@@ -89,20 +89,16 @@ def _names(ax: Axes, points: pd.DataFrame) -> None:
 
 
 @picture(8, lambda worlds, **_: 0.4 * len(worlds) + 1.1)
-def draw_world_shares(figure: FigureBase, worlds: Mapping[str, Any]) -> None:
-    """What a rating is made of in each world.
+def draw_world_shares(figure: FigureBase, worlds: pd.DataFrame) -> None:
+    """What a rating is made of in each world: ``w_shared, w_eeg, w_video`` by its name; the rest is chance.
 
-    Example: ``cd.plot.draw_world_shares(WORLDS)``.
+    Example: ``cd.plot.draw_world_shares(lab.world_table())``.
     """
+    shares = worlds[["w_shared", "w_eeg", "w_video"]].astype(float)
+    shares = shares.set_axis(["shared", "brain only", "face only"], axis=1).assign(chance=1 - shares.sum(axis=1))
     height = 0.4 * len(worlds) + 1.1
-    ax, left = figure.add_axes((0.15, 0.5 / height, 0.83, 1 - 0.95 / height)), np.zeros(len(worlds))
-    shares = {"shared": ("w_shared", "fusion"), "brain only": ("w_eeg", "eeg"), "face only": ("w_video", "video")}
-    for words, (name, shade) in shares.items():
-        width = np.array([getattr(world, name) for world in worlds.values()])
-        ax.barh(range(len(worlds)), width, left=left, color=COLOURS[shade], label=words, height=0.7)
-        left = left + width
-    ax.barh(range(len(worlds)), 1 - left, left=left, color=COLOURS["train"], label="chance", height=0.7)
-    ax.set_yticks(range(len(worlds)), list(worlds))
+    ax = figure.add_axes((0.15, 0.5 / height, 0.83, 1 - 0.95 / height))
+    shares.plot.barh(stacked=True, ax=ax, width=0.7, color=[COLOURS[n] for n in ("fusion", "eeg", "video", "train")])
     ax.set(xlim=(0, 1), ylim=(len(worlds) - 0.5, -0.5), xlabel="share of a rating's variance")
     ax.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.45, 1))
 
