@@ -126,7 +126,7 @@ def draw(table: pd.DataFrame, path: Path, title: str) -> None:
             axes.plot(np.full(len(values), place - 0.15), values, "o", color="#999999", markersize=4)
             axes.errorbar(place, values.mean(), interval(values), fmt="s", color="#0072B2", capsize=3)
         axes.axhline(50, color="#666666", linestyle="--", linewidth=1)
-        axes.set_ylabel(f"unseen {what}: expected\naccuracy / %")
+        axes.set(ylim=(30, 90), ylabel=f"unseen {what}: expected\naccuracy / %")
     labels = [f"{name}, n = {(table['method'] == name).sum()}" for name in METHODS]
     axes.set_xticks(range(len(METHODS)), labels, rotation=30, ha="right")
     figure.suptitle(title)
