@@ -26,7 +26,7 @@ ROOMS = (
 TOOLS = ("cli", "__main__", "notebooks", "publish", "teaching")
 MAX_LINES, MAX_PACKAGE, MAX_FILES = 300, 10_000, 80
 # The places that draw from torch's global generator, with its state put back afterwards.
-MAY_SEED = {("models", "build_model"), ("experiments", "_build"), ("training", "deterministic")}
+MAY_SEED = {("models", "build_model"), ("experiments", "build"), ("training", "deterministic")}
 NUMPY_RANDOM = {"Generator", "SeedSequence", "default_rng", "BitGenerator", "PCG64"}
 MODULES = {path.relative_to(PACKAGE): ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 

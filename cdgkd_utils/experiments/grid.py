@@ -23,7 +23,7 @@ SHARED = ("profile", "extractor", "crop", "family", "protocol", "allow_leak")
 
 
 class ConfigError(ValueError):
-    """A configuration has an unknown key or a wrong value; the message names the file, the key and what to write."""
+    """A configuration has an unknown key or a wrong value."""
 
 
 @dataclass(frozen=True)
@@ -217,8 +217,7 @@ def run(plan: Plan, *, on: str = "", n_jobs: int | None = None, progress: bool =
     on : str
         A running scheduler: ``tcp://host:8786`` or the path of its scheduler file; "" uses this machine.
     n_jobs : int, optional
-        Processes here, one thread each; default: one per core, or per GPU where networks are trained there. 1 works in
-        this process.
+        Processes here; default: one per core, or per GPU if there are any. 1 works in this process.
     progress : bool
         Show a bar with the time left.
     """
@@ -255,7 +254,7 @@ def run(plan: Plan, *, on: str = "", n_jobs: int | None = None, progress: bool =
 
 
 def status(plan: Plan) -> pd.DataFrame:
-    """Runs by data, world and wanted recipe: how many there are and how many are stored."""
+    """Cells by data, world and wanted recipe, and how many are done."""
     missing = {one.name for one in plan.missing()}
     columns = ["data", "world", "recipe", "cells", "done"]
     rows = [
@@ -284,19 +283,15 @@ def collect(plan: Plan, *, partial: bool = False) -> list[tuple[Cell, Path]]:
     found = []
     for cell in whole:
         runs = [plan.runs[name] for name in cell.runs]
-        folder = runs[0].folder
         if len(runs) > 1:
             study = Study(cell.params, data_key=runs[0].data_key)
-            folder = Experiment(study, cell.target, cell.fold, runs[0].selection).run(cell.recipe).folder
-        found.append((cell, folder))
+            runs = [Experiment(study, cell.target, cell.fold, runs[0].selection).run(cell.recipe)]
+        found.append((cell, runs[0].folder))
     return found
 
 
 def run_all(params: Params, *, n_jobs: int | None = None, progress: bool = True, **more) -> list[tuple[int, Path]]:
-    """Run, or read back, what a profile's tables need: (repetition, folder) pairs; `more` are fields of GridConfig.
-
-    RunError names the first run that failed, and how many did; the others are stored.
-    """
+    """Run, or read back, what a profile's tables need: (repetition, folder) pairs; `more` are fields of GridConfig."""
     planned = plan(GridConfig.of(params, **more))
     outcomes = run(planned, n_jobs=n_jobs, progress=progress)
     failed = sorted((one for one in outcomes if one.error), key=lambda one: bool(one.blocked_by))

@@ -149,8 +149,8 @@ RECIPES = {
         Recipe("bagged", kind="bagged", guides=_PARTS),
         Recipe("oof", kind="oof", guides=_PARTS),
         Recipe("oracle", kind="oracle"),
-        # The same of the EEG-only teacher; what a perfect one would say; a guide shuffled between the trials of one label,
-        # which leaves it as right and as sure as it was.
+        # The same of the EEG-only teacher; what a perfect one would say; a guide shuffled between the trials of one
+        # label, which leaves it as right and as sure as it was.
         *(Recipe(name, "eeg", part=n) for n, name in enumerate(_EEG_PARTS)),
         Recipe("eeg_oof", kind="oof", guides=_EEG_PARTS),
         Recipe("oracle_eeg", kind="oracle_eeg"),
