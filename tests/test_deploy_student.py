@@ -12,7 +12,7 @@ import torch
 from clips import clip_of
 
 from cdgkd_utils.cli import main
-from cdgkd_utils.data.extractors import extractor
+from cdgkd_utils.data.features import extractor
 from cdgkd_utils.deploy import student as students
 from cdgkd_utils.deploy.card import card_scores, model_card
 from cdgkd_utils.deploy.clip import DeployError

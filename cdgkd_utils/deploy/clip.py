@@ -25,7 +25,6 @@ from ..data.windows import CROPS, FRAME_OFFSETS
 
 Predict = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 EXPECTED = f"expected a video of {WINDOW_SECONDS:.0f} s or more, such as mp4, webm or avi"
-MAX_RATE = 240.0  # frames per second; more than that is a clock, not a camera
 FLAT = 4  # grey levels between the darkest and the brightest pixel of a picture that shows nothing
 STRANGER = 7919  # added to the seed: people of other repetitions are never this far away
 
@@ -83,32 +82,37 @@ def read_clip(path: Path, extractor: str = "hog", crop: str = "centre", *, name:
     >>> clip = read_clip("me.mp4", student.about["extractor"], student.about["crop"])
     >>> clip.answer(student)
     """
-    name, path = name or str(path), Path(path).absolute()  # FFmpeg takes "12:30.mp4" for an address
+    name, path = name or str(path), Path(path)
     if crop not in CROPS:
         raise DeployError(f"crop: expected one of {', '.join(CROPS)}, got {crop!r}")
-    rate, seconds = probe(path, name)
-    n_windows = int((seconds + 0.5 / rate) // WINDOW_SECONDS)
+    if not path.is_file():
+        raise DeployError(f"{name}: no such file; name a video file")
+    try:
+        facts = clip_facts(path)
+    except DataError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise DeployError(f"{name}: cannot be read as a video ({reason}); {EXPECTED}") from error
+    n_frames, seconds = len(facts.places), facts.seconds
+    # The last picture of a recording may be short of its full time.
+    n_windows = int((seconds + 0.5 * seconds / max(n_frames, 1)) // WINDOW_SECONDS)
     if n_windows < 1:
-        n_frames = round(seconds * rate)
         raise DeployError(f"{name}: {n_frames} frame{'s' * (n_frames != 1)} in {seconds:.2f} s; {EXPECTED}")
     times = (WINDOW_SECONDS * np.arange(n_windows)[:, None] + FRAME_OFFSETS).ravel()
     extract = open_extractor(extractor)
     try:
         frames, mask = frames_at(path, times, extract.size if crop == "centre" else FACE_SOURCE)
-        if not (mask & (np.ptp(frames, axis=(1, 2, 3)) > FLAT)).any():
-            raise DeployError(f"{name}: every picture is of one colour; is the lens covered?")
-        mask &= np.ptp(frames, axis=(1, 2, 3)) > FLAT
         box = face_box(path) if crop == "face" else None
     except DataError as error:
         raise DeployError(f"{name}: damaged, not all of its pictures can be decoded; record it again") from error
-    if crop == "face" and box is None:
-        mask[:] = False
-    features, mask = describe_frames(frames, mask, extract, box)
+    mask &= np.ptp(frames, axis=(1, 2, 3)) > FLAT
     if not mask.any():
+        raise DeployError(f"{name}: every picture is of one colour; is the lens covered?")
+    if crop == "face" and box is None:
         raise DeployError(f"{name}: no face in any of its frames; record one face from the front, in even light")
+    features, mask = describe_frames(frames, mask, extract, box)
     shape = (n_windows, N_FRAMES)
     frames, features = (part.reshape(*shape, *part.shape[1:]) for part in (frames, features))
-    return Clip(Path(name).name, seconds, rate, frames, mask.reshape(shape), features)
+    return Clip(Path(name).name, seconds, n_frames / seconds, frames, mask.reshape(shape), features)
 
 
 def describe_frames(
@@ -138,28 +142,6 @@ def answer_bytes(
         path.write_bytes(content)
         clip = read_clip(path, str(about["extractor"]), str(about["crop"]), name=name)
     return clip.name, clip.frames, clip.mask, clip.answer(predict)
-
-
-def probe(path: Path, name: str = "") -> tuple[float, float]:
-    """Frames per second and length in s of a video, from its time stamps where every picture has one, else its header.
-
-    A browser's recording tells no rate in its header, or a wrong one; H.264 in AVI has no time stamps.
-    """
-    name = name or str(path)
-    if not Path(path).is_file():
-        raise DeployError(f"{name}: no such file; name a video file")
-    try:
-        facts = clip_facts(path)
-    except DataError as error:
-        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
-        raise DeployError(f"{name}: cannot be read as a video ({reason}); {EXPECTED}") from error
-    n = len(facts.places)
-    rate = n / facts.seconds if facts.seconds > 0 else 0.0
-    if not 0 < rate <= MAX_RATE:
-        if n > 1:
-            raise DeployError(f"{name}: {n} pictures without a usable frame rate; convert it to mp4 or webm")
-        rate = 25.0
-    return rate, n / rate
 
 
 def example_clip(params: Params) -> tuple[Path, pd.Series]:

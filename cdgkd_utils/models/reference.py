@@ -143,7 +143,10 @@ class VideoTrunk(nn.Module):
         for narrow, block in zip(self.narrow, self.blocks[1:], strict=True):
             levels.append(block(narrow(levels[-1])))
         merged = sum(self.dropout(torch.relu(m(level))) for m, level in zip(self.merge, levels, strict=True))
-        flat = (merged.unfold(1, len(self.column), 1) @ self.column + self.column_bias).flatten(1)
+        # `unfold` would do, but torch's ONNX exporter gets it wrong.
+        n = len(self.column)
+        shifted = torch.stack([merged[:, k : merged.shape[1] - n + 1 + k] for k in range(n)], dim=3)
+        flat = (shifted @ self.column + self.column_bias).flatten(1)
         return flat, {"video": levels[2], "video_2": levels[1]}
 
 
