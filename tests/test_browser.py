@@ -63,16 +63,11 @@ def wait(page, happened, seconds):
 
 
 def moves(panel):
-    """One call after the other that moves a control as a hand would."""
-    yield from (
-        lambda key=key, h=h: h.press(key)
-        for h in panel.locator(".noUi-handle").all()
-        for key in ("ArrowRight", "ArrowLeft")
-    )
-    yield from (
-        b.click for b in panel.locator(".widget-toggle-button:not(.mod-active), .widget-toggle-buttons button").all()
-    )
-    yield from (b.click for b in panel.locator("button.mod-primary").all())
+    """One call after the other that moves a control as a hand would, and how long its picture may take."""
+    for handle in panel.locator(".noUi-handle").all():
+        yield from ((lambda key=key, handle=handle: handle.press(key), 10) for key in ("ArrowRight", "ArrowLeft"))
+    yield from ((button.click, 10) for button in panel.locator(".widget-toggle-buttons button:not(.mod-active)").all())
+    yield from ((button.click, 90) for button in panel.locator("button.mod-primary").all())
 
 
 def follows(page, panel):
@@ -84,9 +79,9 @@ def follows(page, panel):
         return picture.get_attribute("src") if panel.locator("img").count() else ""
 
     before = shown()
-    for move in moves(panel):
+    for move, seconds in moves(panel):
         move()
-        if wait(page, lambda: shown() != before, 60):
+        if wait(page, lambda: shown() != before, seconds):
             break
     assert shown() != before, f"no move changed the picture; it says: {panel.inner_text()[-300:]!r}"
     assert picture.get_attribute("alt")

@@ -11,9 +11,10 @@ panel        ``explore(draw, controls, *, button=None, text=None, static=None, f
 style        ``COLOURS``, ``use()``, ``chance_line(ax, value=50)``, ``html_table(frame)``,
              ``save_figure(figure, name, params, data, numbers)``, ``done(notebook, params)``
 signals      ``draw_montage()``, ``draw_ratings(index)``, ``draw_features(frames, features, times)``,
-             ``draw_steps(steps, channel="Fp1", first=1, seconds=2)``, ``draw_trial(windows, row, pictures, band)``;
+             ``draw_trial(windows, row, pictures, band="alpha")``;
              part ``trial_browser(windows, params, row=None)``
-data         ``draw_twin(world)``, ``draw_split(index, parts)``, ``draw_leak(windows, folds, scores, protocol, labels)``
+data         ``draw_twin(world)``, ``draw_steps(steps, channel="Fp1", first=1, seconds=2)``,
+             ``draw_split(index, parts)``, ``draw_leak(windows, folds, scores, protocol, labels)``
              part ``leak_o_meter(windows, folds, scores)`` with folds = {protocol: Fold}
 embeddings   ``project(embeddings, prototypes, n_points, rng, method="umap")``,
              ``draw_embeddings(panels)`` with panels = {title: (xy, labels, prototypes_xy, note)},
@@ -49,8 +50,8 @@ from importlib import import_module
 _MODULES = {
     "panel": "explore strip describe",
     "style": "COLOURS use chance_line html_table save_figure done done_marker",
-    "signals": "draw_montage draw_ratings draw_steps draw_features draw_trial trial_browser",
-    "data": "draw_twin draw_split draw_leak leak_o_meter",
+    "signals": "draw_montage draw_ratings draw_features draw_trial trial_browser",
+    "data": "draw_twin draw_steps draw_split draw_leak leak_o_meter",
     "embeddings": "project draw_embeddings draw_own_class make_scene draw_gap draw_tug tug_of_war",
     "training": "draw_training LiveTraining draw_branches draw_tries tries_table rebalancing_tries "
     "draw_chain chain_tries",

@@ -1,8 +1,8 @@
-"""How the twin is made, who is tested on what, and what a split lets through."""
+"""How data are made and prepared, who is tested on what, and what a split lets through."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import ipywidgets
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import FigureBase
 from matplotlib.patches import FancyArrowPatch, Patch
 
+from ..data.constants import CHANNELS
 from ..data.types import Windows
 from .panel import Panel, bound, picture
 from .style import COLOURS, chance_line, colour, part_name
@@ -80,6 +81,35 @@ def draw_twin(figure: FigureBase, world) -> None:
     for name, shade, aims in (("eeg", "eeg", [2.9]), ("video", "video", [2.75, 1.25]), ("rating", "high", [2.6, 1.05])):
         for aim in aims:
             arrow(ax, (6.35, views[name]), (7.75, aim), COLOURS[shade])
+
+
+def _changing(steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0, seconds: float = 2.0) -> list[tuple]:
+    """Name, rate and stretch of the steps that change a channel, not those that only choose, cut or store."""
+    found: list[tuple] = []
+    for name, signal, sfreq in steps:
+        shown = np.asarray(signal)[CHANNELS.index(channel), int(first * sfreq) : int((first + seconds) * sfreq)]
+        if not found or found[-1][1] != sfreq or np.abs(shown - found[-1][2]).max() > 0.01 * np.std(found[-1][2]):
+            found.append((name, sfreq, shown))
+    return found
+
+
+@picture(7.5, lambda *given, **named: 0.95 * len(_changing(*given, **named)) + 0.6)
+def draw_steps(
+    figure: FigureBase, steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0, seconds: float = 2.0
+) -> None:
+    """The same seconds (from `first` on) of one channel after each step of the preparation that changes it.
+
+    `steps` are (name, signal, sfreq), as ``trial_steps`` gives them: (28, n_times) from the clip's start on, in µV, and
+    in standard deviations once scaled. Example: ``cd.plot.draw_steps(steps, channel="O2")``.
+    """
+    shown = _changing(steps, channel, first, seconds)
+    axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    figure.subplots_adjust(left=0.1, right=0.98, top=1 - 0.25 / len(shown), bottom=0.5 / len(shown), hspace=0.55)
+    for ax, (name, sfreq, values) in zip(axes, shown, strict=True):
+        ax.plot(first + np.arange(len(values)) / sfreq, values, color=COLOURS["eeg"], linewidth=0.9)
+        ax.set(ylabel="sd" if name == "scaled" else "µV", title=f"{name}, {sfreq:g} Hz")
+        ax.locator_params(axis="y", nbins=3)
+    axes[-1].set(xlim=(first, first + seconds), xlabel=f"time since the clip's start (s), channel {channel}")
 
 
 @picture(7.5, 4.2)

@@ -89,35 +89,6 @@ def draw_ratings(figure: FigureBase, index: pd.DataFrame) -> None:
     ax.set(xlabel="valence (1–9)", ylabel="arousal (1–9)", title=f"{len(trials)} trials; dashed: above 5 is high")
 
 
-def _changing(steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0, seconds: float = 2.0) -> list[tuple]:
-    """Name, rate and stretch of the steps that change a channel, not those that only choose, cut or store."""
-    found: list[tuple] = []
-    for name, signal, sfreq in steps:
-        shown = np.asarray(signal)[CHANNELS.index(channel), int(first * sfreq) : int((first + seconds) * sfreq)]
-        if not found or found[-1][1] != sfreq or np.abs(shown - found[-1][2]).max() > 0.01 * np.std(found[-1][2]):
-            found.append((name, sfreq, shown))
-    return found
-
-
-@picture(7.5, lambda *given, **named: 0.95 * len(_changing(*given, **named)) + 0.6)
-def draw_steps(
-    figure: FigureBase, steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0, seconds: float = 2.0
-) -> None:
-    """The same seconds (from `first` on) of one channel after each step of the preparation that changes it.
-
-    `steps` are (name, signal, sfreq), as ``trial_steps`` gives them: (28, n_times) from the clip's start on, in µV, and
-    in standard deviations once scaled. Example: ``cd.plot.draw_steps(steps, channel="O2")``.
-    """
-    shown = _changing(steps, channel, first, seconds)
-    axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    figure.subplots_adjust(left=0.1, right=0.98, top=1 - 0.25 / len(shown), bottom=0.5 / len(shown), hspace=0.55)
-    for ax, (name, sfreq, values) in zip(axes, shown, strict=True):
-        ax.plot(first + np.arange(len(values)) / sfreq, values, color=COLOURS["eeg"], linewidth=0.9)
-        ax.set(ylabel="sd" if name == "scaled" else "µV", title=f"{name}, {sfreq:g} Hz")
-        ax.locator_params(axis="y", nbins=3)
-    axes[-1].set(xlim=(first, first + seconds), xlabel=f"time since the clip's start (s), channel {channel}")
-
-
 @picture(7.5, 3.3)
 def draw_features(figure: FigureBase, frames: np.ndarray, features: np.ndarray, times: np.ndarray) -> None:
     """The frames of a window (5, size, size, 3), and what the student is given of each: 8 × 8 cells of 12 numbers.
@@ -260,12 +231,8 @@ def trial_browser(windows: Windows, params: Params, row: int | None = None) -> P
     `params` are what the windows were loaded with; `row` is the window shown first, by default the middle one.
     Example: ``cd.plot.trial_browser(lab.windows, lab.params)``.
     """
-
-    rows, numbers, scales = (
-        windows.index.groupby(["subject", "trial"]).indices,
-        windows.index["window"],
-        scales_of(windows),
-    )
+    rows, numbers = windows.index.groupby(["subject", "trial"]).indices, windows.index["window"].to_numpy()
+    scales = scales_of(windows)
     trials = {s: sorted(t for who, t in rows if who == s) for s in sorted({s for s, _ in rows})}
     frames = lru_cache(maxsize=32)(lambda subject, trial: trial_frames(params, windows, of(subject, trial).tolist()))
 

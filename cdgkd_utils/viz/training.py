@@ -100,12 +100,9 @@ class LiveTraining:
             first = log["epoch"].iloc[0]
             for ax in self.figure.axes:
                 ax.set_xlim(first - 0.3, first + self.n_epochs - 0.7)
-        if get_ipython() is None:
-            return
-        image = Image(data=png(self.figure), format="png", alt=describe(self.figure))
-        if self._handle is None:
-            self._handle = display(image, display_id=True)
-        else:
+        if get_ipython() is not None:
+            image = Image(data=png(self.figure), format="png", alt=describe(self.figure))
+            self._handle = self._handle or display(display_id=True)
             self._handle.update(image)
 
 
@@ -125,8 +122,6 @@ def draw_branches(figure: FigureBase, logs: Mapping[str, pd.DataFrame]) -> None:
         ax.legend()
     axes[0].set_ylabel("nearest prototype, accuracy (%)")
 
-
-# ---- teachers tried -----------------------------------------------------------------------------
 
 Tries = Sequence[tuple[Mapping[str, Any], pd.DataFrame]]
 
