@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cdgkd_utils.data.constants import DEAP_EEG
-from cdgkd_utils.data.deap import EOG, RATINGS_FILE
-from cdgkd_utils.data.twin.files import write_dat
-from cdgkd_utils.data.twin.recording import write_bdf
+from cdgkd_utils.data.deap import RATINGS_FILE
+from cdgkd_utils.data.deap_raw import EOG
+from cdgkd_utils.data.twin.recording import write_bdf, write_dat
 
 BDF = "data_original/s01.bdf"
 LABELS = np.array([[2.0, 8, 3, 4], [7, 2, 6, 5], [8, 7, 2, 6]])  # of experiments 1, 2, 3

@@ -7,12 +7,13 @@ from made_by_hand import BDF, LABELS, PLAYBACK, deap_by_hand, raw_by_hand
 
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, CHANNEL_ROWS, CHANNELS, DEAP_EEG
 from cdgkd_utils.data.dat_file import read_dat
-from cdgkd_utils.data.deap import EOG, RATINGS_FILE, open_raw_tree, open_tree, trials_of
+from cdgkd_utils.data.deap import RATINGS_FILE, open_raw_tree, open_tree, trials_of
+from cdgkd_utils.data.deap_raw import EOG
 from cdgkd_utils.data.signals import UnusableSignal, open_bdf
 from cdgkd_utils.data.twin import TwinSettings, plan_subject
 from cdgkd_utils.data.twin.eeg import synthesise_eeg
-from cdgkd_utils.data.twin.files import write_dat, write_deap
-from cdgkd_utils.data.twin.recording import write_bdf
+from cdgkd_utils.data.twin.files import write_deap
+from cdgkd_utils.data.twin.recording import write_bdf, write_dat
 from cdgkd_utils.data.types import DataError
 
 SETTINGS = TwinSettings(n_subjects=1, n_trials=3, n_windows=2, seed=3)

@@ -11,7 +11,7 @@ from made_by_hand import LABELS
 
 from cdgkd_utils.data.dat_file import read_dat
 from cdgkd_utils.data.mahnob_session import read_session
-from cdgkd_utils.data.twin.files import _Python2Pickler
+from cdgkd_utils.data.twin.recording import _Python2Pickler
 from cdgkd_utils.data.types import DataError
 
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,7 +11,7 @@ from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG
 from cdgkd_utils.data.mahnob import SUBSETS, open_mahnob, trials_of
 from cdgkd_utils.data.mahnob_session import read_session
 from cdgkd_utils.data.twin import TwinSettings, plan_subject
-from cdgkd_utils.data.twin.files import write_mahnob
+from cdgkd_utils.data.twin.mahnob_files import write_mahnob
 from cdgkd_utils.data.types import DataError
 
 

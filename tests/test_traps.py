@@ -28,7 +28,8 @@ from made_by_hand import (
 
 from cdgkd_utils.data import deap, mahnob, windows
 from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG, MISSING_CLIPS, VIDEO_SUBJECTS
-from cdgkd_utils.data.deap import EOG, RATINGS_FILE, open_raw_tree, open_tree
+from cdgkd_utils.data.deap import RATINGS_FILE, open_raw_tree, open_tree
+from cdgkd_utils.data.deap_raw import EOG
 from cdgkd_utils.data.mahnob import open_mahnob
 from cdgkd_utils.data.twin.recording import TWENTE_EEG
 from cdgkd_utils.data.types import DataError
@@ -281,7 +282,7 @@ def test_trap_12_triggers_and_labels_are_joined_by_experiment_and_the_join_is_as
     table = pd.read_csv(tmp_path / RATINGS_FILE)
     third = pd.DataFrame([[1, *LABELS[2], 3, 3]], columns=table.columns)
     pd.concat([table, third]).to_csv(tmp_path / RATINGS_FILE, index=False)
-    with pytest.raises(DataError, match=r"s01\.bdf: 2 stimuli .* has 3 trials"):
+    with pytest.raises(DataError, match=r"s01\.bdf: 2 stimuli .* have 3 trials"):
         list(read_deap_raw(tmp_path))
     # The same for the .dat: labels that are not the table's.
     root = deap_by_hand(tmp_path / "dat")

@@ -13,6 +13,7 @@ import pandas as pd
 from ..config import shown
 from . import deap, mahnob
 from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, SFREQ, TARGETS, WINDOW_SAMPLES, WINDOW_SECONDS
+from .deap_raw import open_recording
 from .splits import make_folds
 from .trees import SYNTHETIC_FILE, lies_at
 from .types import DataError, Trial
@@ -148,7 +149,7 @@ def _usable(report: Report, dataset: str, clips: dict[Path, str], deep: bool) ->
         excluded: list[tuple[int, str]] = []
         try:
             if dataset == "deap_raw" and not deep:
-                deap.open_recording(tree, subject)
+                open_recording(tree, subject)
                 found += _promised(tree, subject)
             else:
                 found += (_light(trial) for trial in trials_of(tree, [subject], excluded=excluded))

@@ -31,47 +31,22 @@ class UnusableClip(DataError):
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What a container says about its film, from its packets without decoding them.
+    """What a container says about its film, from its packets without decoding them."""
 
-    Attributes
-    ----------
-    stream : int
-        Which of its streams is the film.
-    places : ndarray, shape (n_packets,)
-        When each packet's picture is shown, in the order of decoding: s after the clip's start, or frames if `counted`.
-    counted : bool
-        Time stamps are missing (AVI), so pictures are numbered in the order in which the decoder returns them.
-    rate : float
-        Frames per second.
-    seconds, announced : float
-        What the packets fill, and what the header announces (0: nothing).
-    gaps : bool
-        Pictures do not follow each other evenly: some may be missing.
-    aspect : float
-        Width of a pixel over its height.
-    codec, size : str
-    """
-
-    stream: int
+    stream: int  # which of its streams is the film
+    # When each packet's picture is shown, in the order of decoding: s after the clip's start, or frames if `counted`.
     places: np.ndarray
-    counted: bool
-    rate: float
-    seconds: float
-    announced: float
-    gaps: bool
-    aspect: float
+    counted: bool  # time stamps are missing (AVI): pictures are numbered as the decoder returns them
+    rate: float  # frames per second
+    seconds: float  # what the packets fill
+    announced: float  # what the header announces; 0: nothing
+    gaps: bool  # pictures do not follow each other evenly: some may be missing
+    aspect: float  # width of a pixel over its height
     codec: str
-    size: str
 
 
 def clip_facts(path: str | os.PathLike) -> ClipFacts:
-    """Look through a clip's packets.
-
-    Raises
-    ------
-    DataError
-        It cannot be opened, or holds no film.
-    """
+    """Look through a clip's packets; a DataError says that it cannot be opened, or holds no film."""
     try:
         with _opened(path) as container:
             packets: dict[int, list[av.Packet]] = {stream.index: [] for stream in container.streams.video}
@@ -96,7 +71,7 @@ def _film(container: av.container.InputContainer, counts: dict[int, int]) -> av.
 def _facts(container, stream: av.VideoStream, packets: list[tuple]) -> ClipFacts:
     stamps, dts, durations = (list(column) for column in zip(*packets, strict=True)) if packets else ([], [], [])
     rate = float(stream.average_rate or stream.guessed_rate or 0)
-    base, context = float(stream.time_base), stream.codec_context
+    base = float(stream.time_base)
     # AVI numbers its packets in the order of decoding, whatever the order of the pictures.
     counted = "avi" in container.format.name or None in stamps or len(set(stamps)) < len(stamps)
     if counted:
@@ -115,9 +90,10 @@ def _facts(container, stream: av.VideoStream, packets: list[tuple]) -> ClipFacts
             announced = container.duration / av.time_base - max(origin, 0)  # Matroska's is counted from zero
     steps = np.diff(np.sort(places))
     gaps = len(steps) > 0 and bool(steps.max() > 1.5 * np.median(steps))
-    size = f"{context.width}x{context.height}"
     aspect = float(stream.sample_aspect_ratio or 1)
-    return ClipFacts(stream.index, places, counted, rate, float(seconds), announced, gaps, aspect, context.name, size)
+    return ClipFacts(
+        stream.index, places, counted, rate, float(seconds), announced, gaps, aspect, stream.codec_context.name
+    )
 
 
 def pictures(path: str | os.PathLike, facts: ClipFacts) -> Iterator[tuple[av.VideoFrame, float, float, bool]]:

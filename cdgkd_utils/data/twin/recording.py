@@ -1,17 +1,21 @@
-"""The twin's BioSemi recordings: BDF by edfio, and DEAP's session from the EEG that its ``.dat`` files hold."""
+"""The twin's signals as files: BDF by edfio, DEAP's ``.dat``, and its session from the EEG that those hold."""
 
 from __future__ import annotations
 
 import os
+import pickle
+import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from edfio import Bdf, BdfSignal, Recording
 from scipy.signal import resample_poly
 
 from ..constants import BASELINE_SAMPLES, DEAP_EEG, DEAP_PERIPHERAL, SFREQ, TARGETS, WINDOW_SAMPLES, WINDOW_SECONDS
-from ..deap import PLAYBACK, RAW_FOLDER, RAW_SFREQ
+from ..deap import RAW_FOLDER
+from ..deap_raw import PLAYBACK, RAW_SFREQ
 from .eeg import EYES, leadfield, n_times, synthesise_eeg
 from .plan import SubjectPlan, TwinSettings
 
@@ -66,6 +70,33 @@ def write_bdf(
         signals.append(BdfSignal.from_digital(words, sfreq, label=label, physical_dimension="Boolean"))
     Bdf(signals, recording=Recording(additional=["synthetic"]), data_record_duration=1).write(path)
     return Path(path)
+
+
+class _Python2Pickler(pickle._Pickler):
+    """Writes what Python 2's cPickle wrote: byte strings as ``str``, NumPy under its old module names."""
+
+    dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)
+
+    def save_python2_str(self, value):
+        payload = value.encode("latin1") if isinstance(value, str) else value
+        short = len(payload) < 256
+        head = pickle.SHORT_BINSTRING + bytes([len(payload)]) if short else pickle.BINSTRING
+        self.write(head + (b"" if short else struct.pack("<i", len(payload))) + payload)
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = save_python2_str
+
+    def save_global(self, obj, name=None):
+        module = obj.__module__.replace("numpy._core", "numpy.core")
+        self.write(pickle.GLOBAL + f"{module}\n{name or obj.__qualname__}\n".encode())
+        self.memoize(obj)
+
+
+def write_dat(path: str | os.PathLike, data: np.ndarray, labels: np.ndarray) -> None:
+    """Write one subject's file in the byte layout of the preprocessed release; arrays as `read_dat` returns them."""
+    content = {"labels": np.ascontiguousarray(labels, "<f8"), "data": np.ascontiguousarray(data, "<f8")}
+    with open(path, "wb") as file:
+        _Python2Pickler(file, protocol=2).dump(content)
 
 
 def write_raw(settings: TwinSettings, root: Path, plan: SubjectPlan, starts: np.ndarray) -> Path:
