@@ -101,11 +101,6 @@ def pictures(path: str | os.PathLike, facts: ClipFacts) -> Iterator[tuple[av.Vid
 
     A decoder conceals a lost or broken packet by guessing. So whatever it returns from there on, up to the next sound
     key picture, is not sound, nor is what precedes the first key picture.
-
-    Yields
-    ------
-    tuple of (frame, float, float, bool)
-        In the order in which they are shown.
     """
     places = facts.places.tolist()
     order = sorted(places)
