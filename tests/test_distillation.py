@@ -108,6 +108,11 @@ def test_the_posters_student_loss_by_loops(drop, reduction):
     assert len(masks) == sum(math.comb(3, size) for size in sizes)  # every subset of those sizes spoke
 
 
+def test_times_multiplies_the_guides_part_alone():
+    one, three = (guided(times=times)(OUTPUT, Y, ROWS).parts for times in (1.0, 3.0))
+    assert three["loss_ce"] == one["loss_ce"] and three["loss_kd_ta1"] == pytest.approx(3 * one["loss_kd_ta1"])
+
+
 def test_one_guide_is_never_dropped_by_number_and_half_the_time_by_chance():
     for options, rate in (({"drop_exactly": 1}, 1.0), ({"drop_prob": 0.5}, 0.5)):
         loss = DenseGuidance({"g": GUIDES["ta1"]}, generator=generator(), **options)

@@ -54,7 +54,7 @@ def test_spatial_filter_power_is_the_quadratic_form():
     eeg = band_covariances(RNG.normal(size=(4, 28, 512)))
     w = encoder.filters.detach()
     expected = torch.log(torch.einsum("fc,nbcd,fd->nbf", w, eeg, w) + 1e-6)
-    torch.testing.assert_close(encoder(eeg)[1].detach(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(encoder(eeg)[1]["eeg"].detach(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_compact_video_encoder_by_loops():

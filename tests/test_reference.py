@@ -248,9 +248,9 @@ def test_eeg_encoder_sees_one_hemisphere_at_a_time_pads_assistants_and_refuses_o
     assistant, seen = EEGEncoder(TA1).eval(), {}
     nn.init.constant_(assistant.norm_1.bias, 1.0)
     assistant.spatial[0].register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))
-    embedding, eeg_map = assistant(torch.randn(1, 28, 512))
+    embedding, maps = assistant(torch.randn(1, 28, 512))
     assert not seen["x"][..., :32].any() and not seen["x"][..., -32:].any() and seen["x"][..., 32:-32].ne(0).all()
-    assert torch.equal(embedding, eeg_map.flatten(1)) and eeg_map.shape == (1, 24, 32)
+    assert torch.equal(embedding, maps["eeg"].flatten(1)) and maps["eeg"].shape == (1, 24, 32)
     with pytest.raises(ValueError, match=r"\(n_windows, 28, 512\), got \(2, 32, 512\)"):
         encoder(torch.zeros(2, 32, 512))
 

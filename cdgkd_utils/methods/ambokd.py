@@ -23,24 +23,15 @@ def _clip(value: float, low: float, high: float) -> float:
 
 
 def peer_weights(ce: dict[str, float]) -> dict[tuple[str, str], float]:
-    """How much each peer listens to each other one, the more the further it is behind, by (learner, guide).
-
-    clip(ce[learner] / ce[guide], 0.1, 10) from each peer's cross-entropy on the mini-batch.
-    """
+    """clip(ce[learner] / ce[guide], 0.1, 10) by (learner, guide): a peer listens more, the further it is behind."""
     return {(m, j): _clip(ce[m] / max(ce[j], _TINY), 0.1, 10.0) for m in ce for j in ce if j != m}
 
 
 def learning_rate_factors(first: dict[str, float], ce: dict[str, float], exponent: float) -> dict[str, float]:
     """Factors on the learning rates that hold back the peer that is ahead.
 
-    clip(((r_j + r_k) / (2 r_m))^exponent, 0.1, 10) with the progress r_m = clip((first_m − ce_m) / first_m, 0.1, 1).
-
-    Parameters
-    ----------
-    first, ce : dict of str to float
-        Cross-entropy of each of :data:`PEERS`: mean of epoch 0, and on the mini-batch.
-    exponent : float
-        Alpha.
+    clip(((r_j + r_k) / (2 r_m))^exponent, 0.1, 10) with the progress r_m = clip((first_m − ce_m) / first_m, 0.1, 1)
+    from the cross-entropies of epoch 0 and of the mini-batch.
     """
     progress = {m: _clip((first[m] - ce[m]) / max(first[m], _TINY), 0.1, 1.0) for m in PEERS}
     others = {m: sum(progress[j] for j in PEERS if j != m) for m in PEERS}
@@ -54,11 +45,6 @@ class AMBOKDLoss(CrossEntropy):
     get none at all, so one backward pass of the sum gives each parameter what the authors' three passes add up:
     a peer's own loss and, in the two encoders, the fusion's. One optimiser with a parameter group per peer stands
     for their three. From epoch 1 the groups' learning rates are balanced anew for each mini-batch.
-
-    Parameters
-    ----------
-    temperature, exponent : float
-        T, and alpha of the learning rates' balancing.
     """
 
     def __init__(self, *, temperature: float = 4.0, exponent: float = 3.0):
@@ -91,11 +77,7 @@ class AMBOKDLoss(CrossEntropy):
         return [{"params": list(getattr(model, peer).parameters())} for peer in PEERS]
 
     def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
-        logits = {
-            "eeg": output.features["logits_eeg"],
-            "video": output.logits,
-            "fusion": output.features["logits_fusion"],
-        }
+        logits = {"video": output.logits} | {m: output.features[f"logits_{m}"] for m in ("eeg", "fusion")}
         ce = {peer: F.cross_entropy(logits[peer], labels) for peer in PEERS}
         self._ce = {peer: value.item() for peer, value in ce.items()}
         if self._epoch == 0:

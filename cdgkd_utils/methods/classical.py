@@ -33,10 +33,8 @@ def fit_svm(
     ----------
     features : ndarray, shape (n_windows, n_features)
         Finite; z-scored here with the mean and deviation of the training rows.
-    labels : ndarray of int, shape (n_windows,)
-        0 .. n_classes − 1; only those of `train_rows` are read.
-    groups : ndarray of int, shape (n_windows,)
-        Number of each window's trial, unique over subjects (``splits.trial_ids``).
+    labels, groups : ndarray of int, shape (n_windows,)
+        Class, read in `train_rows` alone, and trial (``splits.trial_ids``) of each window.
     train_rows : ndarray of int
     seed : int
         Deals the trials into folds.

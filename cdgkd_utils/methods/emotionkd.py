@@ -43,12 +43,6 @@ class EmotionKDLoss(CrossEntropy):
         e1, e2, e3. There is no temperature.
     teacher_lr_ratio : float
         Learning rate of the teacher over the student's. The authors' is 50 (5e-5 over 1e-6).
-
-    Attributes
-    ----------
-    teacher : Module
-    regressor : Linear
-        Trained with the student, no part of it.
     """
 
     def __init__(

@@ -20,10 +20,9 @@ def seeded_linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linea
 
 
 class FitNetsLoss(CrossEntropy):
-    """CE + weight · mean((hint − regressor(student feature))²), in one stage.
+    """CE + weight · mean((hint − regressor(student feature))²), in one stage; mean over windows and features.
 
-    The mean runs over windows and over the hint's features. The regressor is trained with the student and is no
-    part of it: when the training ends it is gone.
+    The regressor is trained with the student and is no part of it: when the training ends it is gone.
 
     Parameters
     ----------
@@ -69,21 +68,12 @@ class FitNetsLoss(CrossEntropy):
 def selectivity_divergence(map_: Tensor, guide_map: Tensor) -> Tensor:
     """Squared maximum mean discrepancy between two sets of channels, kernel (a · b)², mean over windows.
 
-    One sample is one channel's activation over the positions, scaled to length 1. The sum over all pairs of
-    channels of (a · b)² is the inner product of Σ a aᵀ with Σ b bᵀ, so the three kernel means of the discrepancy
-    collapse into the squared distance of two matrices of n_positions²: no pair of channels is ever formed, and
-    the two sets may have different sizes.
-
-    Parameters
-    ----------
-    map_ : Tensor, shape (n_windows, n_positions, n_channels)
-    guide_map : Tensor, shape (n_windows, n_guide_positions, n_guide_channels)
-        No gradient. The map with more positions is average-pooled to the smaller number.
-
-    Returns
-    -------
-    Tensor, scalar
-        0 .. 2.
+       One sample is one channel's activation over the positions, scaled to length 1. The sum over all pairs of
+       channels of (a · b)² is the inner product of Σ a aᵀ with Σ b bᵀ, so the three kernel means of the discrepancy
+       collapse into the squared distance of two matrices of n_positions²: no pair of channels is ever formed, and
+       the two sets may have different sizes.
+    Of maps of shape (n_windows, n_positions,
+       n_channels) the one with more positions is average-pooled to the smaller number; the guide's gets no gradient.
     """
     n_positions = min(map_.shape[1], guide_map.shape[1])
     difference = _second_moment(map_, n_positions) - _second_moment(guide_map.detach(), n_positions)
@@ -112,11 +102,6 @@ class NSTLoss(CrossEntropy):
     weight : float
     maps : tuple of str
         Modalities whose maps are compared; ``("video",)`` compares like with like alone.
-
-    Raises
-    ------
-    ValueError
-        No map is given, or (when called) the student lacks one that is to be compared.
     """
 
     def __init__(

@@ -17,15 +17,7 @@ UNRATED = -100  # the label of a window that nobody rated; cross-entropy leaves 
 
 @dataclass(frozen=True)
 class LossValue:
-    """A loss of one mini-batch.
-
-    Attributes
-    ----------
-    total : Tensor, scalar
-        What is differentiated.
-    parts : dict of str to float
-        Its addends as they enter `total`; the loop averages them over the epoch into the log.
-    """
+    """A loss of one mini-batch: what is differentiated, and its addends, which the loop averages into the epoch log."""
 
     total: Tensor
     parts: dict[str, float]
@@ -47,11 +39,6 @@ class CrossEntropy:
 
     A method that does more than weigh terms overrides one of the hooks that the training loop calls, in this
     order for each mini-batch: the loss itself, ``before_step`` (gradients are there), ``after_step``.
-
-    Parameters
-    ----------
-    label_smoothing : float
-        0 is off.
     """
 
     def __init__(self, label_smoothing: float = 0.0):
@@ -87,14 +74,6 @@ class CrossEntropy:
         """Take over a :meth:`state_dict`."""
 
     def __call__(self, output: ModelOutput, labels: Tensor, rows: Tensor) -> LossValue:
-        """Loss of one mini-batch.
-
-        Parameters
-        ----------
-        output : ModelOutput
-        labels : Tensor, shape (n_windows,)
-        rows : Tensor, shape (n_windows,)
-            Numbers of the windows in the data, for losses that look things up.
-        """
+        """Loss of one mini-batch; `rows` are the windows' numbers in the data, for losses that look things up."""
         total = F.cross_entropy(output.logits, labels, label_smoothing=self.label_smoothing)
         return LossValue(total, {"loss_ce": total.item()})

@@ -20,14 +20,7 @@ LAST_EPOCH = 50  # the authors' default; gradients are left alone from the next 
 
 
 def score_ratio(video_logits: Tensor, eeg_logits: Tensor, labels: Tensor) -> float:
-    """Sum of the video's own-class softmax scores over the EEG's; above 1 the video is ahead.
-
-    Parameters
-    ----------
-    video_logits, eeg_logits : Tensor, shape (n_windows, n_classes)
-        From ``models.output.unimodal_logits``.
-    labels : Tensor, shape (n_windows,)
-    """
+    """Sum of the video's own-class softmax scores over the EEG's, from ``unimodal_logits``; above 1 video is ahead."""
     video, eeg = (x.softmax(1).gather(1, labels[:, None]).sum() for x in (video_logits, eeg_logits))
     return float(video / eeg.clamp(min=1e-12))
 

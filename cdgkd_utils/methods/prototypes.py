@@ -34,21 +34,12 @@ def distances(embeddings: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def log_probabilities(embeddings: Tensor, prototypes: Tensor, present: Tensor) -> Tensor:
-    """Log of softmax(−distance) over the classes that have a prototype.
-
-    Returns
-    -------
-    Tensor, shape (n_windows, n_classes)
-        −inf for an absent class.
-    """
+    """Log of softmax(−distance), shape (n_windows, n_classes); −inf for a class that has no prototype."""
     return (-distances(embeddings, prototypes)).masked_fill(~present, -torch.inf).log_softmax(dim=1)
 
 
 def prototype_cross_entropy(embeddings: Tensor, labels: Tensor, prototypes: Tensor, present: Tensor) -> Tensor:
-    """Mean of −log p(own class) over the samples whose class has a prototype; 0 if there are none.
-
-    The prototypes carry no gradient.
-    """
+    """Mean of −log p(own class) over samples whose class has a prototype, which carries no gradient; 0 if none has."""
     usable = present[labels]
     if not usable.any():
         return embeddings.sum() * 0.0
@@ -62,18 +53,9 @@ def own_class_probability(embeddings: Tensor, labels: Tensor, prototypes: Tensor
 
 
 class Prototypes:
-    """Running class prototypes of one modality.
+    """Running class prototypes of one modality, and which of them are there.
 
-    Parameters
-    ----------
-    momentum : float
-        Weight of the old value in an update; the first update of a class takes the new mean alone
-        (PMR: momentum 0 at epoch 0).
-
-    Attributes
-    ----------
-    value : Tensor, shape (n_classes, n_features), or None before the first update
-    present : Tensor, shape (n_classes,), bool
+    `momentum` weighs the old value in an update; the first update of a class takes the new mean alone.
     """
 
     def __init__(self, momentum: float = 0.5):
@@ -82,11 +64,9 @@ class Prototypes:
         self.present: Tensor | None = None
 
     def state_dict(self) -> dict[str, Tensor | None]:
-        """Values and which of them are there, for a checkpoint."""
         return {"value": self.value, "present": self.present}
 
     def load_state_dict(self, state: dict[str, Tensor | None]) -> None:
-        """Take over a :meth:`state_dict`."""
         self.value, self.present = state["value"], state["present"]
 
     @torch.no_grad()

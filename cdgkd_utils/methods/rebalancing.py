@@ -16,12 +16,7 @@ MODES = ("adaptive", "constant", "none")
 
 
 def imbalance_ratio(p_video: Tensor, p_eeg: Tensor) -> float:
-    """Sum of the video's own-class prototype probabilities over the EEG's; above 1 the video is ahead. No gradient.
-
-    Parameters
-    ----------
-    p_video, p_eeg : Tensor, shape (n_windows,)
-    """
+    """Sum of the video's own-class prototype probabilities over the EEG's; above 1 the video is ahead. No gradient."""
     return float(p_video.detach().sum() / p_eeg.detach().sum().clamp(min=1e-12))
 
 
@@ -124,10 +119,6 @@ class PMR(RebalancedCrossEntropy):
 
     Without the paper's entropy term, which CDGKD does not have. The authors' released code differs: all-or-nothing
     weights, prototypes of a tenth of the training windows, no momentum. Logged as means over the mini-batches.
-
-    Parameters
-    ----------
-    strength, momentum : float
     """
 
     def __init__(self, *, strength: float = 1.0, momentum: float = 0.5):

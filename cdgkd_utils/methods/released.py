@@ -29,21 +29,7 @@ class ReleasedDenseGuidance(CrossEntropy):
     graph is traced, and frozen. The release also trains these networks in inference mode:
     ``TrainSettings.train_mode=False``.
 
-    Parameters
-    ----------
-    guide_logits : dict of str to Tensor, shape (n_all_windows, n_classes)
-        Logits of the frozen guides in evaluation mode; rows are looked up.
-    generator : torch.Generator
-        Draws the mask. The release seeds from the operating system instead, so that its mask cannot be repeated.
-    ce_weight : float
-        Alpha of the release, 1 − lambda of the papers.
-    temperature, drop_prob : float
-
-    Attributes
-    ----------
-    kept : Tensor, shape (n_guides,), bool
-    kept_history : list of Tensor, shape (n_guides,)
-        The same mask, once per mini-batch.
+    `generator` draws the mask, ``kept``; the release seeds from the operating system, so that its cannot be repeated.
     """
 
     def __init__(

@@ -9,32 +9,52 @@ from torch import nn
 
 from . import reference
 from .baselines import DGCJCA, EEGLSTM, FaceCNN, Peers
-from .compact import EEGEncoder, FusionNet, UnimodalNet, VideoEncoder
+from .compact import EEGEncoder, VideoEncoder
 from .emotionkd import CompactEmotionKDTeacher, EmotionKDTeacher
-from .output import ModelOutput
+from .layers import Classifier
+from .output import FusionNet, ModelOutput, UnimodalNet
 
 __all__ = ["FAMILIES", "ModelOutput", "build_model", "n_parameters"]
+
+FRAMES = ("video", "frame_mask")
+CHUNK = 256  # windows per forward pass of the paper's networks in prediction
+
+
+def _compact(n_filters: int, n_classes: int) -> FusionNet:
+    encoders = EEGEncoder(n_filters, 64, 0.25), VideoEncoder(64, 64, 0.25)
+    return FusionNet(*encoders, nn.Linear(128, n_classes), ("eeg", *FRAMES), ("eeg", "video"))
+
+
+def _reference(design: reference.EEGDesign, n_classes: int) -> FusionNet:
+    encoders = reference.EEGEncoder(design), reference.VideoEncoder()
+    classifier = Classifier(reference.N_VIDEO + design.n_features, n_classes)
+    return FusionNet(*encoders, classifier, ("signal", "video"), ("video", "eeg"), CHUNK)
+
 
 # Each takes the number of classes. The ladder is in the EEG branch, as in the paper: 12, 8, 4 spatial filters, then
 # no EEG at all.
 _COMPACT: dict[str, Callable[[int], nn.Module]] = {
-    "teacher": lambda k: FusionNet(n_filters=12, n_classes=k),
-    "ta1": lambda k: FusionNet(n_filters=8, n_classes=k),
-    "ta2": lambda k: FusionNet(n_filters=4, n_classes=k),
-    "student": lambda k: UnimodalNet("video", VideoEncoder(32, 32, 0.5), 32, k),
-    "eeg": lambda k: UnimodalNet("eeg", EEGEncoder(12, 64, 0.25), 64, k),
-    "video": lambda k: UnimodalNet("video", VideoEncoder(64, 64, 0.25), 64, k),
+    "teacher": lambda k: _compact(12, k),
+    "ta1": lambda k: _compact(8, k),
+    "ta2": lambda k: _compact(4, k),
+    "student": lambda k: UnimodalNet("video", VideoEncoder(32, 32, 0.5), nn.Linear(32, k), FRAMES),
+    "eeg": lambda k: UnimodalNet("eeg", EEGEncoder(12, 64, 0.25), nn.Linear(64, k), ("eeg",)),
+    "video": lambda k: UnimodalNet("video", VideoEncoder(64, 64, 0.25), nn.Linear(64, k), FRAMES),
     "emotionkd_teacher": lambda k: CompactEmotionKDTeacher(n_classes=k),
     # A quarter as wide: its attention matrices, one per window, cost a sixteenth.
     "dgc_jca": lambda k: DGCJCA(n_features=32, n_classes=k),
 }
 _REFERENCE: dict[str, Callable[[int], nn.Module]] = {
-    "teacher": lambda k: reference.FusionNet(reference.TEACHER, k),
-    "ta1": lambda k: reference.FusionNet(reference.TA1, k),
-    "ta2": lambda k: reference.FusionNet(reference.TA2, k),
+    "teacher": lambda k: _reference(reference.TEACHER, k),
+    "ta1": lambda k: _reference(reference.TA1, k),
+    "ta2": lambda k: _reference(reference.TA2, k),
     "student": reference.StudentNet,
-    "eeg": reference.EEGNet,
-    "video": reference.VideoNet,
+    "eeg": lambda k: UnimodalNet(
+        "eeg", reference.EEGEncoder(reference.TEACHER), Classifier(768, k), ("signal",), CHUNK
+    ),
+    "video": lambda k: UnimodalNet(
+        "video", reference.VideoEncoder(), Classifier(reference.N_VIDEO, k), ("video",), CHUNK
+    ),
     "emotionkd_teacher": EmotionKDTeacher,
     "dgc_jca": lambda k: DGCJCA(n_classes=k),
 }

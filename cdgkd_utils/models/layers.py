@@ -142,7 +142,7 @@ class TemporalBlock(nn.Module):
         columns = [F.pad(filters.T, (0, 0, j, self.pool - 1 - j)) for j in range(self.pool)]
         band = torch.stack(columns, dim=1).flatten(1)
         rows = F.pad(signal.flatten(0, 1), same_padding(signal.shape[2], self.length, 1))
-        stretches = rows.unfold(1, size, self.pool).split(CHUNK[rows.device.type])
+        stretches = rows.unfold(1, size, self.pool).split(CHUNK.get(rows.device.type, CHUNK["cuda"]))
         again = {"use_reentrant": False, "preserve_rng_state": False}
         pooled = torch.cat([checkpoint(self._pooled, part, band, **again) for part in stretches])
         return pooled.view(*signal.shape[:2], *pooled.shape[1:]).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""What every model returns, and how a fused decision divides between its modalities."""
+"""What every model returns, the two kinds of network, and how a fused decision divides between its modalities."""
 
 from __future__ import annotations
 
@@ -74,3 +74,48 @@ def eeg_share(model: nn.Module, features: dict[str, Tensor]) -> float:
         for name, logits in unimodal_logits(model, features).items()
     }
     return float(spread["eeg"] / (spread["eeg"] + spread["video"]))
+
+
+class FusionNet(nn.Module):
+    """Teacher or assistant: an encoder per modality, concatenation, an affine classifier.
+
+    Parameters
+    ----------
+    eeg, video, classifier : Module
+        An encoder gives an embedding, shape (n_windows, n_features), and its maps by name.
+    inputs : tuple of str
+        The EEG encoder's one, then the video encoder's.
+    fused : tuple of str
+        Modalities in the order in which the classifier gets them.
+    chunk : int
+        Windows per forward pass in prediction.
+    """
+
+    eeg_share = eeg_share
+
+    def __init__(
+        self, eeg: nn.Module, video: nn.Module, classifier: nn.Module, inputs: tuple, fused: tuple, chunk: int = 4096
+    ):
+        super().__init__()
+        self.inputs, self.fused, self.chunk = inputs, fused, chunk
+        self.eeg, self.video, self.classifier = eeg, video, classifier
+
+    def forward(self, eeg: Tensor, *video: Tensor) -> ModelOutput:
+        features, maps = {}, {}
+        features["eeg"], maps["eeg"] = self.eeg(eeg)
+        features["video"], maps["video"] = self.video(*video)
+        features["classifier_input"] = torch.cat([features[name] for name in self.fused], dim=1)
+        return ModelOutput(self.classifier(features["classifier_input"]), features, maps["eeg"] | maps["video"])
+
+
+class UnimodalNet(nn.Module):
+    """One encoder and a classifier: the EEG-alone and video-alone rows, and the compact student."""
+
+    def __init__(self, modality: str, encoder: nn.Module, classifier: nn.Module, inputs: tuple, chunk: int = 4096):
+        super().__init__()
+        self.modality, self.inputs, self.chunk = modality, inputs, chunk
+        self.encoder, self.classifier = encoder, classifier
+
+    def forward(self, *inputs: Tensor) -> ModelOutput:
+        embedding, maps = self.encoder(*inputs)
+        return ModelOutput(self.classifier(embedding), {self.modality: embedding, "classifier_input": embedding}, maps)

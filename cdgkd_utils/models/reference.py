@@ -22,7 +22,7 @@ from .layers import (
     linear,
     running_mean,
 )
-from .output import ModelOutput, eeg_share
+from .output import ModelOutput
 
 N_TEMPORAL, N_SPATIAL = 64, 32  # EEG filters along time; over electrodes, and behind them
 POOLS = (8, 2, 4)  # of temporal, spatial and fusion blocks
@@ -76,7 +76,7 @@ class EEGEncoder(nn.Module):
         self.fusion = SpatialBlock(N_SPATIAL, N_SPATIAL, 3, POOLS[2])
         self.norm_3 = batch_norm(N_SPATIAL)
 
-    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, signal: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """EEG (n_windows, 28, 512) to an embedding (n_windows, n_features) and the same as a map (.., positions, 32).
 
         Raises
@@ -95,7 +95,7 @@ class EEGEncoder(nn.Module):
         hidden = self.norm_2(torch.cat([block(hidden) for block in self.spatial], dim=2))
         hidden = self.norm_3(self.fusion(hidden))
         eeg_map = hidden.squeeze(2).transpose(1, 2)
-        return eeg_map.flatten(1), eeg_map
+        return eeg_map.flatten(1), {"eeg": eeg_map}
 
 
 class VideoStem(nn.Module):
@@ -163,29 +163,6 @@ class VideoEncoder(nn.Module):
         return self.project(flat), maps
 
 
-class FusionNet(nn.Module):
-    """Teacher or assistant: both encoders, concatenation video then EEG, classifier."""
-
-    inputs = ("signal", "video")
-    fused = ("video", "eeg")
-    eeg_share = eeg_share
-    chunk = 256
-
-    def __init__(self, design: EEGDesign, n_classes: int = 2):
-        super().__init__()
-        self.eeg = EEGEncoder(design)
-        self.video = VideoEncoder()
-        self.classifier = Classifier(N_VIDEO + design.n_features, n_classes)
-
-    def forward(self, signal: Tensor, video: Tensor) -> ModelOutput:
-        """Map EEG, shape (n_windows, 28, 512), and frame features, shape (n_windows, 5, 768)."""
-        eeg_features, eeg_map = self.eeg(signal)
-        video_features, maps = self.video(video)
-        fused = torch.cat([video_features, eeg_features], dim=1)
-        features = {"eeg": eeg_features, "video": video_features, "classifier_input": fused}
-        return ModelOutput(self.classifier(fused), features, maps | {"eeg": eeg_map})
-
-
 class StudentNet(nn.Module):
     """Video alone: trunk, a head without parameters that averages 769 neighbours of 2304 features, classifier."""
 
@@ -202,38 +179,4 @@ class StudentNet(nn.Module):
         flat, maps = self.trunk(video)
         embedding = running_mean(flat, N_FLAT - N_STUDENT + 1)
         features = {"video": embedding, "classifier_input": embedding, "hint": flat}
-        return ModelOutput(self.classifier(embedding), features, maps)
-
-
-class EEGNet(nn.Module):
-    """The teacher's EEG encoder with a classifier of its own: the row "EEG alone"."""
-
-    inputs = ("signal",)
-    chunk = 256
-
-    def __init__(self, n_classes: int = 2):
-        super().__init__()
-        self.encoder = EEGEncoder(TEACHER)
-        self.classifier = Classifier(TEACHER.n_features, n_classes)
-
-    def forward(self, signal: Tensor) -> ModelOutput:
-        embedding, eeg_map = self.encoder(signal)
-        features = {"eeg": embedding, "classifier_input": embedding}
-        return ModelOutput(self.classifier(embedding), features, {"eeg": eeg_map})
-
-
-class VideoNet(nn.Module):
-    """The teacher's visual encoder with a classifier of its own: the row "video alone"."""
-
-    inputs = ("video",)
-    chunk = 256
-
-    def __init__(self, n_classes: int = 2):
-        super().__init__()
-        self.encoder = VideoEncoder()
-        self.classifier = Classifier(N_VIDEO, n_classes)
-
-    def forward(self, video: Tensor) -> ModelOutput:
-        embedding, maps = self.encoder(video)
-        features = {"video": embedding, "classifier_input": embedding}
         return ModelOutput(self.classifier(embedding), features, maps)
