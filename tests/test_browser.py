@@ -25,7 +25,8 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("0*.ipynb"))
 READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 ENDED = """() => { const panel = jupyterapp.shell.currentWidget;
   const cells = [...panel.content.model.cells].filter(c => c.type === "code");
-  return cells.at(-1).executionCount && panel.sessionContext.session.kernel.status === "idle"; }"""
+  const stopped = cells.some(c => c.outputs.toJSON().some(o => o.output_type === "error"));
+  return (stopped || cells.at(-1).executionCount) && panel.sessionContext.session.kernel.status === "idle"; }"""
 FAULTS = """() => [...jupyterapp.shell.currentWidget.content.model.cells].filter(c => c.type === "code")
   .flatMap(c => c.outputs.toJSON()).filter(o => o.output_type === "error").map(o => `${o.ename}: ${o.evalue}`)"""
 

@@ -184,9 +184,8 @@ def draw_soft(figure: FigureBase, answers: Any, part: str, place: int, temperatu
     curves.set(xscale="log", ylim=(0, 1.12 * np.log(n_classes)), xlabel="temperature T", ylabel="mean entropy (nats)")
     curves.set_xticks([0.5, 1, 2, 4, 8, 16], ["0.5", "1", "2", "4", "8", "16"], minor=False)
     curves.minorticks_off()
-    curves.set_title(f"softness; dashed: ln {n_classes}, no opinion")
+    curves.set_title(f"T = {temperature:.3g}; dashed: ln {n_classes}, no opinion")
     figure.legend(*one.get_legend_handles_labels(), loc="upper center", ncols=5)
-    figure.text(0.055, 0.935, f"T = {temperature:.3g}", fontsize=11, fontweight="bold")
 
 
 def soft_targets(answers: Any, place: int | None = None) -> Panel:

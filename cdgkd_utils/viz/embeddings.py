@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import ipywidgets
 import numpy as np
 import pandas as pd
+from matplotlib.artist import setp
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
@@ -190,10 +191,12 @@ def draw_gap(figure: FigureBase, scene: Scene) -> None:
     axes = figure.subplots(1, 2)
     figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.32, wspace=0.16)
     for ax, m in zip(axes, NAMES, strict=True):
-        for name, shade in zip(scene.histories, ("ce", "fusion", "student", "ta2"), strict=False):
+        looks = zip(scene.histories, ("ce", "fusion", "student", "ta2"), (3.5, 1.4, 1.4, 1.4), strict=False)
+        for name, shade, width in looks:  # the first is broad: others may lie on it
             for part, dash in (("train", "-"), ("val", "--")):
                 g = scene.gaps[(scene.gaps[["teacher", "modality", "part"]] == [name, m, part]).all(axis=1)]
-                ax.plot(g["epoch"], g["gap"], dash, color=COLOURS[shade], label=f"{name}, {part_name(part)}")
+                style = {"color": COLOURS[shade], "linewidth": width, "label": f"{name}, {part_name(part)}"}
+                ax.plot(g["epoch"], g["gap"], dash, **style)
         ax.set(xlabel="epoch (passes)", title=f"{NAMES[m]}: gap between the classes", ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("distance / spread")
@@ -247,9 +250,9 @@ def draw_tug(figure: FigureBase, scene: Scene, epoch: int, part: str = "train", 
             ax.set_xlabel("")
             ax.tick_params(labelbottom=False)
         for column in axes[:, 2:].T:
-            low, high = zip(*(ax.get_ylim() for ax in column), strict=True)
-            for ax in column:
-                ax.set_ylim(min(low), max(high))
+            for edge in ("xlim", "ylim"):
+                ends = np.array([getattr(ax, f"get_{edge}")() for ax in column])
+                setp(column, **{edge: (ends.min(), ends.max())})
         for ax, x in ((axes[0, 0], 0.02), (axes[0, 2], 0.53), (axes[0, 3], 0.79)):
             entries = ax.get_legend_handles_labels()
             figure.legend(*entries, loc="lower left", bbox_to_anchor=(x, 0), ncols=4, columnspacing=1, handlelength=1.3)
