@@ -35,16 +35,7 @@ class DeployError(ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip cut into windows.
-
-    Attributes
-    ----------
-    name : str
-    seconds, rate : float
-        Length in s and frames per second.
-    frames : ndarray, shape (n_windows, 5, size, size, 3), uint8
-        What is described; with ``mask`` (n_windows, 5) and ``features`` (n_windows, 5, 768).
-    """
+    """A clip cut into windows: frames (n_windows, 5, size, size, 3), mask (n_windows, 5), features (.., 5, 768)."""
 
     name: str
     seconds: float
@@ -71,10 +62,7 @@ def read_clip(path: Path, extractor: str = "hog", crop: str = "centre", *, name:
     name : str
         What messages call the clip; default: the path.
 
-    Raises
-    ------
-    DeployError
-        There is no such file, it holds no video, is too short or damaged, shows no face, or nothing at all.
+    A DeployError where there is no such file, it holds no video, is too short or damaged, shows no face, or nothing.
 
     Examples
     --------

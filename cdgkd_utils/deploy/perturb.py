@@ -105,24 +105,10 @@ def add_noise(eeg: np.ndarray, microvolt: float, rng: np.random.Generator) -> np
 class Change:
     """What is done to the face and to the EEG before the networks are asked; the default does nothing.
 
-    Attributes
-    ----------
-    part : {"none", "upper", "lower", "box"}
-        What is covered by grey.
-    share, x, y : float
-        How much of it, and the middle of a box from the left and the top, in % of the edge.
-    lost : int
-        Frames of each window that are lost, 0 to 5.
-    blur : float
-        Standard deviation in % of the edge.
-    brightness, contrast : float
-        Grey levels added; factor around the middle grey.
-    delay : int
-        By which the video is late, 0 to 2000 ms: each picture shown is the one of so much earlier.
-    loose : str
-        Group of EEG channels without contact, a key of ``GROUPS``.
-    blinks, noise : float
-        Peak of two blinks at the forehead before the filter, and sd of noise on every channel, in µV.
+    `part` (none, upper, lower, box) is covered by grey, `share` % of it around (`x`, `y`) %; `lost` of 5 frames are
+    missing; `blur` is an sd in % of the edge, `brightness` grey levels added, `contrast` a factor; the video is late by
+    `delay` ms. Electrodes of the group `loose` have no contact; `blinks` and `noise` are added, in µV (peak at the
+    forehead before the filter; sd).
     """
 
     part: str = "none"

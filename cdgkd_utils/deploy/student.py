@@ -55,13 +55,7 @@ class StandaloneStudent(nn.Module):
 class Student:
     """A finished student; called with features (n, 5, 768) and mask (n, 5) it gives logits (n, 2) and P(high) (n,).
 
-    Attributes
-    ----------
-    module : StandaloneStudent
-        In evaluation mode.
-    about : dict
-        ``model, family, target, extractor, extractor_version, crop, temperature``; of its origin ``run, method, data,
-        synthetic, protocol, fold, seed, n_train, n_val, n_people, package``.
+    `about` says what it takes (``extractor``, ``crop``), what it answers (``target``) and where it comes from.
     """
 
     module: StandaloneStudent
@@ -76,10 +70,7 @@ class Student:
 def deploy(experiment: Experiment, record: RunRecord) -> Student:
     """The student of a run, with its fold's scaling and a temperature chosen on its validation windows.
 
-    Raises
-    ------
-    DeployError
-        The run's network takes more than video.
+    A DeployError where the run's network takes more than video, or is one of your own.
     """
     network = record.model()
     if not {"video"} <= set(network.inputs) <= {"video", "frame_mask"}:
@@ -133,16 +124,7 @@ def export_run(params: Params, method: str, out: Path) -> str:
 def export_student(student: Student, out: Path, card: str, onnx: bool | None = None) -> Path:
     """Write a folder that holds all that answering needs; it appears complete or not at all.
 
-    Parameters
-    ----------
-    student : Student
-    out : Path
-        A folder that does not exist yet, or is empty; else FileExistsError.
-    card : str
-        Text of ``model_card.md``, from :func:`model_card`.
-    onnx : bool, optional
-        Whether ``student.onnx`` is written beside ``weights.safetensors`` and ``about.json``; default: where its
-        packages are installed.
+    `out` must not exist, or be empty (FileExistsError). With ``student.onnx`` if `onnx`; None: where it can be made.
     """
     with new_folder(out) as folder:
         save_file({name: t.contiguous() for name, t in student.module.state_dict().items()}, folder / WEIGHTS)
@@ -154,13 +136,7 @@ def export_student(student: Student, out: Path, card: str, onnx: bool | None = N
 
 
 def load_student(folder: Path) -> Student:
-    """Read an exported student.
-
-    Raises
-    ------
-    DeployError
-        The folder or a file of it is missing or damaged, or its features are computed otherwise here.
-    """
+    """Read an exported student; a DeployError if a file is missing or damaged, or features are computed otherwise."""
     about = read_about(folder)
     try:
         network = build_model(about["model"], seed=0, family=about["family"])
@@ -198,10 +174,7 @@ def onnx_missing(names: tuple[str, ...] = ("onnx", "onnxscript", "onnxruntime"))
 def write_onnx(student: Student, folder: Path) -> Path:
     """Write ``student.onnx``: ``video`` (n, 5, 768) and ``frame_mask`` (n, 5) to ``logits`` (n, 2) and ``p_high`` (n,).
 
-    Raises
-    ------
-    DeployError
-        A package is missing, or the file does not say what torch says.
+    A DeployError where a package is missing, or the file does not say what torch says.
     """
     if reason := onnx_missing():
         raise DeployError(reason)
@@ -239,13 +212,7 @@ def write_onnx(student: Student, folder: Path) -> Path:
 
 
 class OnnxStudent:
-    """An exported student run by onnxruntime on one core; answers as :class:`Student` does.
-
-    Raises
-    ------
-    DeployError
-        onnxruntime is not installed, or the file is missing, damaged or another network.
-    """
+    """An exported student run by onnxruntime on one core; answers as :class:`Student` does."""
 
     def __init__(self, path: Path):
         if reason := onnx_missing(("onnxruntime",)):

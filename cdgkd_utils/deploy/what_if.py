@@ -37,20 +37,9 @@ NOTHING = Change()
 
 @dataclass(frozen=True)
 class WindowAnswers:
-    """One window, answered before and after a change.
-
-    Attributes
-    ----------
-    frames : ndarray, shape (5, size, size, 3), uint8
-        After the change; with ``mask`` (5,) and ``times`` (5,) in s from the start of the window.
-    before, after : dict of str to float
-        P(high) of each network.
-    per_frame, per_channel : ndarray, shapes (5,) and (28,)
-        Share of |gradient x input| on each frame of the student and on each EEG channel of the largest network, after
-        the change; ``per_channel`` is None where nobody reads EEG.
-    label : int
-    truth : float
-        The true P(high), NaN on real data.
+    """One window, answered before and after a change: its changed frames (5, size, size, 3) and their mask and times in
+    s, P(high) of each network, the share of |gradient x input| on each frame (student) and each EEG channel (largest
+    network; None where nobody reads EEG), the label, and the true P(high), NaN on real data.
     """
 
     frames: np.ndarray
@@ -74,7 +63,7 @@ class WhatIf:
     networks : mapping of str to Module
         By role, largest first, in evaluation mode; the last is the student.
     rows : ndarray of int
-        Numbers of the windows; a ValueError where one belongs to the training or the validation part.
+        Numbers of the windows; a ValueError where one was trained or selected on.
 
     Examples
     --------
@@ -134,10 +123,7 @@ class WhatIf:
         return {"eeg": band_covariances(scaled), "signal": torch.from_numpy(scaled.astype(np.float32))}
 
     def video(self, frames: np.ndarray, mask: np.ndarray) -> dict[str, Tensor]:
-        """What the networks take of the pictures, scaled as in training: ``video`` (n, 5, 768), ``frame_mask`` (n, 5).
-
-        `frames` have shape (n_windows, 5, size, size, 3), uint8, `mask` (n_windows, 5).
-        """
+        """The same of pictures (n, 5, size, size, 3), mask (n, 5): ``video`` (n, 5, 768), ``frame_mask`` (n, 5)."""
         described = [describe_frames(window, shown, self.extract) for window, shown in zip(frames, mask, strict=True)]
         features, shown = (np.stack(column) for column in zip(*described, strict=True))
         z = np.clip((features - self.normaliser.video_mean) / self.normaliser.video_scale, -VIDEO_CLIP, VIDEO_CLIP)
@@ -167,18 +153,14 @@ class WhatIf:
         before = self.answers(self.changed(here, NOTHING)[2])
         frames, mask, tensors = self.changed(here, Change(**change))
         after = self.answers(tensors)
-        largest, *_, student = self.networks.values() if len(self.networks) > 1 else 2 * list(self.networks.values())
+        largest, student = (list(self.networks.values())[place] for place in (0, -1))
         per_channel = channel_saliency(gradient_times_input(largest, tensors))
         return WindowAnswers(
-            frames=frames[0],
-            mask=mask[0],
-            times=np.asarray(FRAME_OFFSETS),
-            before={role: float(p[0]) for role, p in before.items()},
-            after={role: float(p[0]) for role, p in after.items()},
-            per_frame=_shares(frame_saliency(gradient_times_input(student, tensors))[0]),
-            per_channel=None if per_channel is None else _shares(per_channel[0]),
-            label=int(self.labels[position]),
-            truth=float(self.truth[position]),
+            *(frames[0], mask[0], np.asarray(FRAME_OFFSETS)),
+            *({role: float(p[0]) for role, p in said.items()} for said in (before, after)),
+            _shares(frame_saliency(gradient_times_input(student, tensors))[0]),
+            None if per_channel is None else _shares(per_channel[0]),
+            *(int(self.labels[position]), float(self.truth[position])),
         )
 
     def face_map(self, position: int) -> np.ndarray:
@@ -193,14 +175,10 @@ class WhatIf:
         return (p[-1] - p[:-1]).reshape(N_BOXES, N_BOXES)
 
     def sweep(self, sweeps: Mapping[str, tuple[str, str, Mapping[float, Change]]] = SWEEPS) -> pd.DataFrame:
-        """All windows, answered under growing changes.
+        """All windows under growing changes: a row per change, strength and network that reads what is changed.
 
-        Returns
-        -------
-        DataFrame
-            One row per change, strength and network that reads the changed modality: ``change, unit, strength,
-            role``, ``accuracy`` (share), ``same`` (share of windows answered as without the change) and
-            ``moved`` (mean change of P(high), absolute).
+        ``change, unit, strength, role``, ``accuracy`` (share), ``same`` (share of windows answered as without the
+        change) and ``moved`` (mean absolute change of P(high)).
         """
         everyone, rows = np.arange(len(self.rows)), []
         untouched = self.changed(everyone, NOTHING)[2]
