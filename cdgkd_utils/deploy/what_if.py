@@ -106,9 +106,7 @@ class WhatIf:
         start = float(index["window"].iloc[row]) - delay / 1000 / WINDOW_SECONDS
         frames, mask = at(start)
         early = start * WINDOW_SECONDS + FRAME_OFFSETS < 0
-        if (
-            delay and early.any()
-        ):  # a late camera has nothing older than its first picture, and loses none by being late
+        if delay and early.any():  # a late camera shows its first picture until then, and loses none by being late
             first, there = at(-FRAME_OFFSETS[0] / WINDOW_SECONDS)
             frames[early], mask[early] = first[0], there[0]
         return frames, mask
