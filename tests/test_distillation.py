@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax
 from torch.nn import functional as F
 
 from cdgkd_utils.methods.distillation import DenseGuidance, kd_divergence
@@ -25,10 +26,6 @@ def numbers(seed, *shape):
 ROWS, Y = torch.tensor([8, 1, 5, 2]), torch.tensor([0, 1, 1, 0])
 GUIDES = {name: numbers(seed, 9, 2) for seed, name in enumerate(("teacher", "ta1", "ta2"), start=1)}
 OUTPUT = ModelOutput(numbers(9, 4, 2), {"classifier_input": numbers(10, 4, 5)})
-
-
-def log_softmax(row):
-    return row - np.log(np.exp(row).sum())
 
 
 # ---- one guide -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax, softmax
 from torch import nn
 from torch.nn import functional as F
 
@@ -33,9 +34,6 @@ INPUTS = make_inputs()
 Y, ALL = INPUTS.labels, torch.arange(64)
 
 
-# ---- AMBOKD --------------------------------------------------------------------------------------
-
-
 def random_logits():
     return {m: 2 * torch.randn(64, 3, generator=generator(s)).double() for s, m in enumerate(PEERS, start=3)}
 
@@ -60,14 +58,10 @@ def test_who_is_behind_listens_more_and_who_is_ahead_is_slowed_down():
 
 def own_loss(logits, learner, temperature, weights=None):
     """L of one peer in NumPy, with the weights and the guides as plain numbers."""
-
-    def log_softmax(x):
-        return x - np.log(np.exp(x).sum(1, keepdims=True))
-
-    ce = {m: -log_softmax(x)[np.arange(64), Y.numpy()].mean() for m, x in logits.items()}
+    ce = {m: -log_softmax(x, 1)[np.arange(64), Y.numpy()].mean() for m, x in logits.items()}
     weights, total = weights or peer_weights(ce), ce[learner]
     for guide in set(PEERS) - {learner}:
-        q, p = (log_softmax(logits[m] / temperature) for m in (guide, learner))
+        q, p = (log_softmax(logits[m] / temperature, 1) for m in (guide, learner))
         total += temperature**2 * weights[learner, guide] * (np.exp(q) * (q - p)).sum(1).mean()
     return ce[learner], total, weights
 
@@ -150,9 +144,6 @@ def test_the_video_peer_is_kept_it_starts_as_the_other_students_and_needs_no_eeg
     student.load_state_dict(model.deployed.state_dict())
 
 
-# ---- EmotionKD -----------------------------------------------------------------------------------
-
-
 @dataclass
 class Recorded:
     """Batches in double precision; windows outside the training part are NaN, and every look-up is noted."""
@@ -199,17 +190,12 @@ def make(n_hidden=3, *, attends=False, **options):
     return teacher, student, inputs, loss
 
 
-def softmax(x):
-    e = np.exp(x - x.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
-
-
 def test_the_students_three_terms_against_numpy_and_none_reaches_the_teacher():
     teacher, student, inputs, loss = make(weights=(0.9, 0.3, 2.0))
     output, y = student.eval()(*inputs.of(student, ROWS)), inputs.labels[ROWS]
     value = loss(output, y, ROWS)
     seen = teacher.eval()(*inputs.of(teacher, ROWS))
-    p_s, p_t = (softmax(o.logits.detach().numpy()) for o in (output, seen))
+    p_s, p_t = (softmax(o.logits.detach().numpy(), 1) for o in (output, seen))
     w, b = (p.detach().numpy() for p in loss.regressor.parameters())
     guess = output.features["classifier_input"].detach().numpy() @ w.T + b
     expected = {

@@ -135,34 +135,26 @@ def guide_report(
         Shapes differ, a probability lies outside 0 .. 1, the guide is constant, or as in :func:`video_prediction`.
     """
     video = np.asarray(video, float)
-    if video.ndim == 1:
-        video, labels, groups = _checked(video[:, None], labels, groups)
-        prediction = video[:, 0]
-    else:
+    prediction = video
+    if video.ndim > 1:
         apart = {"subjects": subjects, "films": films, "unseen_subjects": unseen_subjects}
         prediction = video_prediction(video, labels, groups, seed=seed, **apart)
-        _, labels, groups = _checked(video, labels, groups)
+    _, labels, groups = _checked(prediction[:, None], labels, groups)
     guide = _probabilities("guide", guide, len(labels))
     other = None if out_of_fold is None else _probabilities("out_of_fold", out_of_fold, len(labels))
     _, trial = np.unique(groups, return_inverse=True)
-    n_trials = trial.max() + 1
+    shown, told, rated = (_by_trial(trial, x) for x in (prediction, guide, labels))
+    n_trials = len(shown)
     once = np.ones((1, n_trials))
     draws = np.random.default_rng(seed).multinomial(n_trials, np.full(n_trials, 1 / n_trials), size=N_BOOTSTRAP)
-    shown = _by_trial(trial, prediction)
-
-    def correlation(values: np.ndarray | None, counts: np.ndarray) -> np.ndarray:
-        return (
-            np.full(len(counts), np.nan) if values is None else _correlations(counts, _by_trial(trial, values), shown)
-        )
-
-    found = {"r_guide": correlation(guide, once), "r_label": correlation(labels, once)}
-    found["r_out_of_fold"] = correlation(other, once)
+    found = {"r_guide": _correlations(once, told, shown), "r_label": _correlations(once, rated, shown)}
+    found["r_out_of_fold"] = np.nan if other is None else _correlations(once, _by_trial(trial, other), shown)
     with np.errstate(divide="ignore", invalid="ignore"):
         found |= {"margin": found["r_guide"] - found["r_label"], "ratio": found["r_guide"] / found["r_label"]}
-        drawn = correlation(guide, draws), correlation(labels, draws)
+        of_guide, of_label = _correlations(draws, told, shown), _correlations(draws, rated, shown)
         ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-        found["low"], found["high"] = np.nanquantile(drawn[0] - drawn[1], ends)
-        found["ratio_low"], found["ratio_high"] = np.nanquantile(drawn[0] / drawn[1], ends)
+        found["low"], found["high"] = np.nanquantile(of_guide - of_label, ends)
+        found["ratio_low"], found["ratio_high"] = np.nanquantile(of_guide / of_label, ends)
     numbers = {name: float(np.squeeze(value)) for name, value in found.items()}
     verdict = "distil gently"
     if saw_video:
@@ -201,7 +193,7 @@ def video_prediction(
     Parameters
     ----------
     video : array-like, shape (n_windows, n_features)
-        Features of the face; their mean over a trial is used.
+        Features of the face, which are averaged over a trial.
     labels, groups : array-like, shape (n_windows,)
         0 or 1, one for all windows of a trial; trial of each window.
     seed : int
@@ -223,8 +215,7 @@ def video_prediction(
     Raises
     ------
     ValueError
-        Shapes differ, a label is not 0 or 1 or changes within a trial, one class is missing, or there are fewer trials
-        (or films, or people that are to be unseen) than folds.
+        Something does not fit, or there are fewer trials (films, people that are to be unseen) than folds.
     """
     video, labels, groups = _checked(video, labels, groups)
     _, first, trial = np.unique(groups, return_index=True, return_inverse=True)
@@ -269,7 +260,7 @@ def _by_trial(trial: np.ndarray, values: np.ndarray, rows: np.ndarray | slice = 
 
 
 def _checked(video: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, labels as numbers, and trials, if they go together; see :func:`video_prediction` for the errors."""
+    """Features, labels as numbers, and trials, if they go together."""
     video, labels, groups = np.asarray(video, float), np.asarray(labels), np.asarray(groups)
     shapes = video.shape, labels.shape, groups.shape
     if video.ndim != 2 or shapes[1:] != ((len(video),), (len(video),)):
@@ -278,11 +269,10 @@ def _checked(video: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> tuple[np
         raise ValueError("labels: expected 0 (low) and 1 (high), both of them")
     if not np.isfinite(video).all():
         raise ValueError("video: expected finite numbers")
-    if (n_groups := len(np.unique(groups))) < N_FOLDS:
-        raise ValueError(f"groups: expected {N_FOLDS} trials or more, got {n_groups}")
-    _, trial = np.unique(groups, return_inverse=True)
-    high = np.bincount(trial, labels)
-    if ((high > 0) & (high < np.bincount(trial))).any():
+    names, trial = np.unique(groups, return_inverse=True)
+    if len(names) < N_FOLDS:
+        raise ValueError(f"groups: expected {N_FOLDS} trials or more, got {len(names)}")
+    if not np.isin(_by_trial(trial, labels), (0, 1)).all():
         raise ValueError("labels: expected one label for all windows of a trial; groups must name trials, not people")
     return video, labels.astype(float), groups
 
