@@ -59,16 +59,20 @@ def test_all_ten_classes_and_every_method_run():
 
 
 @pytest.mark.slow
-def test_rebalancing_brings_the_slow_view_back_where_the_fast_one_misleads():
+@pytest.mark.parametrize("least", [{"adaptive 1": 1.4, "adaptive 10": 4.2}, {"constant 10": 5.3}])
+def test_rebalancing_brings_the_slow_view_back_where_the_fast_one_misleads(least):
     """Means over six seeds; the margins are half of what a prototype found before this was written."""
-    methods = ["none", "adaptive 1", "adaptive 10", "constant 10"]
-    scores, curves = fusion_control(range(6), optimizers=["sgd"], agreements=[0.95], methods=methods)
+    scores, curves = fusion_control(range(6), optimizers=["sgd"], agreements=[0.95], methods=["none", *least])
     gain = scores.groupby("method")["gain"].mean()
-    assert gain["adaptive 1"] > 1.4 and gain["adaptive 10"] > 4.2 and gain["constant 10"] > 5.3
-    weights = curves.groupby("method")[["video_weight", "eeg_weight"]].mean()
-    assert weights.loc["adaptive 10", "eeg_weight"] > weights.loc["adaptive 10", "video_weight"]
-    blind, _ = fusion_control([0], optimizers=["sgd"], agreements=[1.0], methods=["none", "adaptive 10"])
-    assert (blind["accuracy"] < 55).all()  # where colour is always right, nothing asks for the grey digit
+    assert all(gain[method] > margin for method, margin in least.items()), gain.to_dict()
+    weights = curves[curves["method"].isin(least)][["video_weight", "eeg_weight"]].mean()
+    assert weights["eeg_weight"] > weights["video_weight"]
+
+
+@pytest.mark.slow
+def test_where_the_colour_is_always_right_nothing_asks_for_the_grey_digit():
+    blind, _ = fusion_control([0, 1], optimizers=["sgd"], agreements=[1.0], methods=["none", "adaptive 10"])
+    assert (blind["accuracy"] < 55).all() and (blind["video_branch"] > 99).all()
 
 
 @pytest.mark.slow
