@@ -1,6 +1,6 @@
-"""Every interactive part of the notebooks in a real browser: moved once, its picture changes. Run by ``make browser``.
+"""Every interactive part of the notebooks in a real browser: moved once, its picture changes.
 
-Needs Playwright (extra ``browser``) and a Chromium on the PATH; the browser reaches this machine only.
+Run by hand, ``pytest -m browser``. Needs Playwright (extra ``browser``) and a Chromium on the PATH.
 """
 
 import os

@@ -248,9 +248,9 @@ def table_explorer(scores: pd.DataFrame, table: int = 1) -> Panel:
         draw_rows(figure, scores, **values)
 
     def behind(table: int, dataset: str, target: str, metric: str, reference: str, **_: Any) -> str:
-        parts = []
+        parts, mine = [], scores[(scores["method"] == reference) & (scores["target"] == target)]
         for protocol in in_order(scores["protocol"]):
-            runs = runs_behind(scores, table, reference, dataset, target, protocol, metric)
+            runs = runs_behind(mine, table, reference, dataset, target, protocol, metric)
             said = f"{display_name(reference)}, {PROTOCOL_NAMES[protocol]}: the {len(runs)} runs behind the number"
             listed = html_table(runs.round(2).astype(str).set_index("repeat"))
             parts.append(f"<details><summary>{said}</summary>{listed}</details>")
