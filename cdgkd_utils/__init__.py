@@ -25,12 +25,17 @@ _PLACES = {
     "models": ("build_model", "n_parameters", "ModelOutput"),
     "methods.loss": ("CrossEntropy", "LossValue"),
     "methods.distillation": ("kd_divergence",),
-    "methods.prototypes": ("class_means", "log_probabilities", "own_class_probability"),
+    "methods.prototypes": ("class_means", "log_probabilities", "own_class_probability", "prototype_cross_entropy"),
     "methods.rebalancing": ("imbalance_ratio", "modality_weights"),
     "training": ("Inputs", "TrainSettings", "fit", "predict"),
     "experiments.recipes": ("RECIPES", "Recipe", "find_recipe"),
     "experiments.runs": ("Experiment",),
     "experiments.study": ("Study",),
+    "results.paper": ("paper_accuracy",),
+    "deploy.student": ("deploy", "load_student"),
+    "deploy.clip": ("read_clip", "example_clip", "DeployError"),
+    "deploy.what_if": ("WhatIf",),
+    "deploy.perturb": ("Change",),
     "viz.panel": ("explore", "strip", "describe"),
 }
 _HOME = {name: module for module, names in _PLACES.items() for name in names}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,18 +15,21 @@ from IPython.display import display
 
 from . import viz
 from .config import Params, home, keep_caches_writable
-from .data.splits import check_fold, dealing_floors, labels_permuted_between_trials, leak_scores, read_faces
-from .data.trace import trial_steps
-from .data.twin.plan import WORLDS
+from .data.twin import WORLDS
+from .data.types import Windows
 from .data.windows import trial_frames
-from .experiments import panels
+from .deploy import card, student
+from .deploy.clip import answer_bytes
+from .experiments import grid, panels
 from .experiments.recipes import Recipe, find_recipe
 from .experiments.runs import Experiment, RunRecord
 from .experiments.study import Study
 from .experiments.worlds import WorldBank
-from .methods.guide_report import GuideReport, guide_report, mean_face
-from .results import metrics, statistics, tables
-from .results.paper import PROTOCOL_NAMES, RED_FLAGS, display_name, in_order
+from .methods.guide_report import GuideReport, guide_report
+from .methods.video_prediction import mean_face
+from .results import metrics, tables
+from .results.paper import PROTOCOL_NAMES, RED_FLAGS, display_name
+from .results.statistics import claims_text, judge_claims
 from .training import predict
 
 CHAIN = {"teacher": "fusion_rebalanced", "assistant 1": "ta1_drop", "assistant 2": "ta2_drop", "student": "cdgkd"}
@@ -66,6 +68,45 @@ class Watched(NamedTuple):
 
     run: RunRecord
     history: panels.History
+
+
+class Tables:
+    """Both tables of the paper on the data of some parameters; missing runs are made first.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        One row per run, test part and metric.
+    """
+
+    def __init__(self, params: Params):
+        runs = [(p, *run) for p in params.designs() for run in grid.run_all(p)]
+        self.params, self.scores = params, tables.collect(runs)
+
+    def long(self, number: int) -> pd.DataFrame:
+        """One table in long form. Example: ``tables.long(1)["mean"]``."""
+        return tables.results_table(self.scores, number)
+
+    def table(self, number: int) -> pd.DataFrame:
+        """One table in the poster's layout. Example: ``tables.table(1)``."""
+        return tables.poster_table(self.long(number))
+
+    def ablation(self) -> pd.DataFrame:
+        """The poster's five variants. Example: ``tables.ablation()``."""
+        return tables.ablation(pd.concat([self.long(1), self.long(2)]), self.params.layout)
+
+    def claims(self) -> pd.DataFrame:
+        """What these runs say to each claim. Example: ``cd.plot.draw_claims(tables.claims())``."""
+        return judge_claims(self.scores)
+
+    def claims_text(self) -> str:
+        """The same in words, in Markdown. Example: ``Markdown(tables.claims_text())``."""
+        return claims_text(self.claims())
+
+    @staticmethod
+    def red_flags() -> str:
+        """What makes a reader careful with the printed numbers. Example: ``Markdown(tables.red_flags())``."""
+        return "\n".join(f"{number}. {flag}" for number, flag in enumerate(RED_FLAGS, 1))
 
 
 class Lab(Experiment):
@@ -121,8 +162,8 @@ class Lab(Experiment):
 
     def frames(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pictures, features and times (s) of one window. Example: ``cd.plot.draw_features(*lab.frames(0))``."""
-        pictures, times = trial_frames(self.params, self.windows, row)
-        return pictures, self.windows.video_at(row), times
+        pictures, _, times = trial_frames(self.params, self.windows, [row])
+        return pictures[0], self.windows.video_at(row), times[0]
 
     def steps(self, dataset: str = "deap_raw") -> list:
         """One trial through its reader, step by step. Example: ``cd.plot.draw_steps(lab.steps())``."""
@@ -130,14 +171,16 @@ class Lab(Experiment):
 
     def certificate(self) -> pd.DataFrame:
         """What the fold's parts share, proven. Example: ``lab.certificate()``."""
+        from .data.splits import check_fold
+
         return check_fold(self.split, self.windows.index, self.labels)
 
-    def leak(self) -> tuple[pd.DataFrame, dict, pd.DataFrame, np.ndarray]:
+    def leak(self) -> tuple[Windows, dict, pd.DataFrame]:
         """What careless splits promise. Example: ``cd.plot.leak_o_meter(*lab.leak())``."""
         faces = read_faces(self.windows, self.labels, seed=self.params.seed)
         shuffled = labels_permuted_between_trials(self.windows, self.labels, np.random.default_rng(self.params.seed))
         scores = leak_scores(faces, self.windows.index, {"true": self.labels, "permuted": shuffled})
-        return self.windows.index, {name: one.folds[0] for name, one in faces.items()}, scores, self.labels
+        return self.windows, {name: one.folds[0] for name, one in faces.items()}, scores
 
     def floors(self) -> pd.DataFrame:
         """Accuracy (%) of knowing only who, by how trials are dealt. Example: ``lab.floors()``."""
@@ -244,8 +287,7 @@ class Lab(Experiment):
     def answers(self, chain: Mapping[str, RunRecord]) -> metrics.ChainAnswers:
         """Answers of a chain on all parts. Example: ``cd.plot.soft_targets(lab.answers(lab.chain()))``."""
         logits = {role: run.logits for role, run in chain.items()}
-        inner = panels.classifier_inputs(self, chain)
-        return metrics.ChainAnswers(logits, inner, self.labels, self.parts, self.windows.index)
+        return metrics.ChainAnswers(logits, self.labels, self.parts, self.windows.index)
 
     def silence(self, chain: Mapping[str, RunRecord]) -> dict[str, tuple[np.ndarray, tuple[str, ...], float]]:
         """Which guides each learner heard. Example: ``cd.plot.silence(lab.silence(lab.chain()))``."""
@@ -255,6 +297,17 @@ class Lab(Experiment):
             for n, (role, run) in enumerate(chain.items())
             if n
         }
+
+    def export(self, run: RunRecord) -> Path:
+        """Write a student as a folder that stands alone. Example: ``cd.load_student(lab.export(run))``."""
+        one = student.deploy(self, run)
+        scores = card.card_scores(run.folder, one.about["temperature"], np.random.default_rng(self.params.seed))
+        return student.export_student(one, home() / "students" / one.about["run"], card.model_card(one.about, scores))
+
+    def own_clip(self, one: student.Student, clip, truth: float = float("nan")):
+        """A clip and the student's answer, with a button for a clip of one's own. Example: in notebook 07."""
+        example = (clip.name, clip.frames, clip.mask, clip.answer(one))
+        return viz.own_clip(partial(answer_bytes, one, one.about), self.target, example, truth)
 
     def check_guide(self, name: str, *, saw_video: bool) -> GuideReport:
         """The check on a guide, from training windows alone. Example: ``lab.check_guide("eeg", saw_video=False)``."""
