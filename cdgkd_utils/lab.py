@@ -15,6 +15,8 @@ from IPython.display import display
 
 from . import viz
 from .config import Params, home, keep_caches_writable
+from .data.fold import check_fold
+from .data.splits import labels_permuted_between_trials, leak_scores
 from .data.twin import WORLDS
 from .data.types import Windows
 from .data.windows import trial_frames
@@ -25,8 +27,7 @@ from .experiments.recipes import Recipe, find_recipe
 from .experiments.runs import Experiment, RunRecord
 from .experiments.study import Study
 from .experiments.worlds import WorldBank
-from .methods.guide_report import GuideReport, guide_report
-from .methods.video_prediction import mean_face
+from .methods.guide_report import GuideReport, guide_report, mean_face
 from .results import metrics, tables
 from .results.paper import PROTOCOL_NAMES, RED_FLAGS, display_name
 from .results.statistics import claims_text, judge_claims
@@ -171,16 +172,14 @@ class Lab(Experiment):
 
     def certificate(self) -> pd.DataFrame:
         """What the fold's parts share, proven. Example: ``lab.certificate()``."""
-        from .data.splits import check_fold
-
         return check_fold(self.split, self.windows.index, self.labels)
 
     def leak(self) -> tuple[Windows, dict, pd.DataFrame]:
         """What careless splits promise. Example: ``cd.plot.leak_o_meter(*lab.leak())``."""
-        faces = read_faces(self.windows, self.labels, seed=self.params.seed)
         shuffled = labels_permuted_between_trials(self.windows, self.labels, np.random.default_rng(self.params.seed))
-        scores = leak_scores(faces, self.windows.index, {"true": self.labels, "permuted": shuffled})
-        return self.windows, {name: one.folds[0] for name, one in faces.items()}, scores
+        labels = {"true": self.labels, "permuted": shuffled}
+        scores, folds = leak_scores(self.windows, labels, seed=self.params.seed)
+        return self.windows, folds, scores
 
     def floors(self) -> pd.DataFrame:
         """Accuracy (%) of knowing only who, by how trials are dealt. Example: ``lab.floors()``."""
