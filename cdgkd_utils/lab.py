@@ -64,6 +64,12 @@ def start(namespace: Mapping[str, object] | None = None, **parameters) -> Lab:
     return lab
 
 
+def _checkout() -> Path:
+    """The repository's folder: the nearest one here or above with a ``pyproject.toml``, else where we are."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
+
+
 class Watched(NamedTuple):
     """A teacher whose training was watched: its run, and its embeddings after each epoch."""
 
@@ -103,6 +109,19 @@ class Tables:
     def claims_text(self) -> str:
         """The same in words, in Markdown. Example: ``Markdown(tables.claims_text())``."""
         return claims_text(self.claims())
+
+    @staticmethod
+    def published() -> tuple[pd.DataFrame, str]:
+        """Claims of the published grid, as a table and in words, from ``figures``. Example: ``tables.published()[1]``.
+
+        Empty, with a sentence, outside a checkout of the repository.
+        """
+        folder = _checkout() / "figures"
+        try:
+            page = (folder / "RESULTS.md").read_text(encoding="utf-8")
+            return pd.read_csv(folder / "claims.csv"), page.split("\n## ")[1].split("\n", 1)[1]
+        except (OSError, IndexError):
+            return pd.DataFrame(), "The published results lie in figures/ of a checkout of the repository."
 
     @staticmethod
     def red_flags() -> str:
@@ -325,6 +344,19 @@ class Lab(Experiment):
     def tables(self) -> Tables:
         """Both tables of the paper; missing runs are made first. Example: ``lab.tables().table(1)``."""
         return Tables(self.params)
+
+    @staticmethod
+    def published_worlds() -> dict[str, pd.DataFrame]:
+        """The confirmation's ``worlds``, ``tests``, ``tests_people`` and ``policies``. Example: in notebook 08."""
+        folder = _checkout() / "studies" / "results"
+        names = ("worlds", "tests", "tests_people", "policies")
+        try:
+            found = {name: pd.read_csv(folder / f"beyond_{name}.csv", index_col=0) for name in names}
+        except OSError as error:
+            raise FileNotFoundError("studies/results: the confirmation lies in a checkout of the repository") from error
+        worlds = found["worlds"]
+        points = worlds.assign(gain=worlds["kd@eeg"], se=worlds["kd@eeg se"], kind="published").reset_index()
+        return found | {"points": points[["world", "r_views", "r_label", "margin", "gain", "se", "kind"]]}
 
     def simulate_world(self, **shares) -> pd.Series:
         """What a perfect guide brings in a world of given shares. Example: ``lab.simulate_world(w_shared=0.3)``."""
