@@ -34,7 +34,7 @@ _PLACES = {
     "experiments.runs": ("Experiment",),
     "experiments.study": ("Study",),
     "results.paper": ("paper_accuracy",),
-    "deploy.student": ("deploy", "load_student"),
+    "deploy.student": ("load_student",),
     "deploy.clip": ("read_clip", "example_clip", "DeployError"),
     "deploy.what_if": ("WhatIf",),
     "deploy.perturb": ("Change",),

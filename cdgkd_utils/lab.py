@@ -316,6 +316,10 @@ class Lab(Experiment):
             if n
         }
 
+    def deploy(self, run: RunRecord) -> student.Student:
+        """A trained student with its scaling and temperature. Example: ``lab.deploy(lab.run("cdgkd"))``."""
+        return student.deploy(self, run)
+
     def export(self, run: RunRecord) -> Path:
         """Write a student as a folder that stands alone. Example: ``cd.load_student(lab.export(run))``."""
         one = student.deploy(self, run)
