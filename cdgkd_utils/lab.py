@@ -17,6 +17,7 @@ from . import viz
 from .config import Params, home, keep_caches_writable
 from .data.fold import check_fold
 from .data.splits import labels_permuted_between_trials, leak_scores
+from .data.steps import trial_steps
 from .data.twin import WORLDS
 from .data.types import Windows
 from .data.windows import trial_frames
@@ -183,7 +184,7 @@ class Lab(Experiment):
     def frames(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pictures, features and times (s) of one window. Example: ``cd.plot.draw_features(*lab.frames(0))``."""
         pictures, _, times = trial_frames(self.params, self.windows, [row])
-        return pictures[0], self.windows.video_at(row), times[0]
+        return pictures[0], self.windows.video_at(row), times
 
     def steps(self, dataset: str = "deap_raw") -> list:
         """One trial through its reader, step by step. Example: ``cd.plot.draw_steps(lab.steps())``."""
