@@ -16,14 +16,14 @@ from IPython.display import display
 from . import viz
 from .config import Params, home, keep_caches_writable
 from .data.fold import check_fold
-from .data.splits import labels_permuted_between_trials, leak_scores
+from .data.splits import deal_trials, labels_permuted_between_trials, leak_scores
 from .data.steps import trial_steps
 from .data.twin import WORLDS
 from .data.types import Windows
 from .data.windows import trial_frames
 from .deploy import card, student
 from .deploy.clip import answer_bytes
-from .experiments import grid, panels
+from .experiments import controls, grid, panels
 from .experiments.recipes import Recipe, find_recipe
 from .experiments.runs import Experiment, RunRecord
 from .experiments.study import Study
@@ -201,9 +201,18 @@ class Lab(Experiment):
         scores, folds = leak_scores(self.windows, labels, seed=self.params.seed)
         return self.windows, folds, scores
 
-    def floors(self) -> pd.DataFrame:
-        """Accuracy (%) of knowing only who, by how trials are dealt. Example: ``lab.floors()``."""
-        return dealing_floors(self.windows.index, self.labels, seed=self.params.seed)
+    def floors(self, n_draws: int = 10) -> pd.DataFrame:
+        """Accuracy (%) of knowing only who it is, by how trials are dealt, labels true or not. Example: ``lab.floors()``."""
+        index, trials = self.windows.index, self.fold_data.trials
+        rows, people, found = np.arange(len(index)), index["subject"].to_numpy(), []
+        for seed in range(n_draws):
+            shuffled = np.random.default_rng(seed).permutation(self.labels[np.unique(trials, return_index=True)[1]])[trials]
+            for words, labels in {"true": self.labels, "permuted": shuffled}.items():
+                for dealt, by in {"by person": None, "by person and label": labels}.items():
+                    train, test = deal_trials(rows, trials, people, by, 4, seed % 4, seed)
+                    found.append((dealt, f"{words} labels", 100 * metrics.knows_only_who(labels, people, train, test)))
+        frame = pd.DataFrame(found, columns=["trials are dealt", "labels", "accuracy"])
+        return frame.groupby(["trials are dealt", "labels"])["accuracy"].agg(["mean", "std"]).round(1).unstack(0)
 
     @staticmethod
     def world_table() -> pd.DataFrame:
@@ -274,6 +283,16 @@ class Lab(Experiment):
         """Conditions and logs for ``cd.plot.rebalancing_tries``. Example: ``lab.tries([(100, 100), (40, 100)])``."""
         given = [{"eeg_signal": e, "video_signal": v, "strength": strength, "optimiser": "sgd"} for e, v in signals]
         return [(one, self.train_try(**one)) for one in given]
+
+    def control_fusion(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Rebalancing on scanned digits. Example: ``cd.plot.draw_control_fusion(*lab.control_fusion())``."""
+        seeds = range(2 if self.params.profile == "smoke" else 4)
+        return controls.fusion_control(seeds)
+
+    def control_students(self) -> pd.DataFrame:
+        """Distillation on scanned digits. Example: ``cd.plot.control_students(lab.control_students())``."""
+        seeds = range(2 if self.params.profile == "smoke" else 6)
+        return controls.student_control(seeds, flipped=(0.0, 0.1, 0.25))
 
     def train_chain(self, n_assistants: int, drop_prob: float, **more) -> dict[str, float]:
         """A student with fewer guides or more silence. Example: ``lab.train_chain(2, 0.75)``."""
