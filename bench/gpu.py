@@ -42,7 +42,7 @@ CHAIN = ("fusion_rebalanced", "ta1_drop", "ta2_drop", "cdgkd")
 PAIRS = (("fusion_rebalanced", "fusion"), ("kd", "ce"), ("takd", "ce"), ("cdgkd", "ce"), ("cdgkd", "kd"))
 PARTS = {"trial": "trials", "subject": "people"}
 # No patience: at this learning rate students stand at chance for hundreds of steps, of which an epoch has 22.
-SIZES = {"subjects": 22, "trials": 40, "windows": 8, "epochs": 45, "patience": 0, "repeats": 40}
+SIZES = {"subjects": 22, "trials": 40, "windows": 8, "epochs": 60, "patience": 0, "repeats": 40}
 SMALL = {"subjects": 6, "trials": 10, "windows": 2, "epochs": 2, "repeats": 1, "workers": 1, "minutes": 60.0}
 
 
@@ -136,7 +136,7 @@ def draw(table: pd.DataFrame, path: Path, title: str) -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=9.0, help="for everything")
-    parser.add_argument("--workers", type=int, default=max(1, min(6, n_cores() // 2)), help="repetitions at a time")
+    parser.add_argument("--workers", type=int, default=1, help="repetitions at a time; they share the GPU, which more than one hardly speeds up")
     parser.add_argument("--seed", type=int, default=0, help="of the first repetition")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "figures")
     parser.add_argument("--cpu-small", action="store_true", help=f"one processor, and by default {SMALL}")
