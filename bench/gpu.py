@@ -119,16 +119,16 @@ def interval(values: pd.Series) -> float:  # half width, 95 %
 
 
 def draw(table: pd.DataFrame, path: Path, title: str) -> None:
-    figure = Figure(figsize=(10, 7), layout="constrained")
+    figure, shown = Figure(figsize=(10, 7), layout="constrained"), [m for m in METHODS if (table["method"] == m).any()]
     for axes, (part, what) in zip(figure.subplots(2, sharex=True), PARTS.items(), strict=True):
-        for place, name in enumerate(METHODS):
+        for place, name in enumerate(shown):
             values = 100 * table.loc[table["method"] == name, f"expected_{part}"]
             axes.plot(np.full(len(values), place - 0.15), values, "o", color="#999999", markersize=4)
             axes.errorbar(place, values.mean(), interval(values), fmt="s", color="#0072B2", capsize=3)
         axes.axhline(50, color="#666666", linestyle="--", linewidth=1)
         axes.set(ylim=(30, 90), ylabel=f"unseen {what}: expected\naccuracy / %")
-    labels = [f"{name}, n = {(table['method'] == name).sum()}" for name in METHODS]
-    axes.set_xticks(range(len(METHODS)), labels, rotation=30, ha="right")
+    labels = [f"{name}, n = {(table['method'] == name).sum()}" for name in shown]
+    axes.set_xticks(range(len(shown)), labels, rotation=30, ha="right")
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
 

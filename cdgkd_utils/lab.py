@@ -286,13 +286,15 @@ class Lab(Experiment):
 
     def control_fusion(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Rebalancing on scanned digits. Example: ``cd.plot.draw_control_fusion(*lab.control_fusion())``."""
-        seeds = range(2 if self.params.profile == "smoke" else 4)
-        return controls.fusion_control(seeds)
+        seeds = range(1 if self.params.profile == "smoke" else 3)
+        make = partial(controls.fusion_control, seeds, optimizers=("sgd",))
+        return panels._kept(home() / "controls" / f"fusion-{len(seeds)}.joblib", make)
 
     def control_students(self) -> pd.DataFrame:
         """Distillation on scanned digits. Example: ``cd.plot.control_students(lab.control_students())``."""
-        seeds = range(2 if self.params.profile == "smoke" else 6)
-        return controls.student_control(seeds, flipped=(0.0, 0.1, 0.25))
+        seeds = range(1 if self.params.profile == "smoke" else 6)
+        make = partial(controls.student_control, seeds, flipped=(0.0, 0.25))
+        return panels._kept(home() / "controls" / f"students-{len(seeds)}.joblib", make)
 
     def train_chain(self, n_assistants: int, drop_prob: float, **more) -> dict[str, float]:
         """A student with fewer guides or more silence. Example: ``lab.train_chain(2, 0.75)``."""
