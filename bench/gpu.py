@@ -136,7 +136,12 @@ def draw(table: pd.DataFrame, path: Path, title: str) -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=9.0, help="for everything")
-    parser.add_argument("--workers", type=int, default=1, help="repetitions at a time; they share the GPU, which more than one hardly speeds up")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="repetitions at a time; they share the GPU, which more than one hardly speeds up",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first repetition")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "figures")
     parser.add_argument("--cpu-small", action="store_true", help=f"one processor, and by default {SMALL}")

@@ -41,7 +41,7 @@ _PLACES = {
     "viz.panel": ("explore", "strip", "describe"),
 }
 _HOME = {name: module for module, names in _PLACES.items() for name in names}
-__all__ = ["plot", *_HOME]  # noqa: PLE0604
+__all__ = ["plot", *_HOME]
 
 
 def __getattr__(name: str):

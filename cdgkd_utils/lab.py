@@ -202,11 +202,13 @@ class Lab(Experiment):
         return self.windows, folds, scores
 
     def floors(self, n_draws: int = 10) -> pd.DataFrame:
-        """Accuracy (%) of knowing only who it is, by how trials are dealt, labels true or not. Example: ``lab.floors()``."""
+        """Accuracy (%) of knowing only who it is, by how trials are dealt. Example: ``lab.floors()``."""
         index, trials = self.windows.index, self.fold_data.trials
         rows, people, found = np.arange(len(index)), index["subject"].to_numpy(), []
         for seed in range(n_draws):
-            shuffled = np.random.default_rng(seed).permutation(self.labels[np.unique(trials, return_index=True)[1]])[trials]
+            shuffled = np.random.default_rng(seed).permutation(self.labels[np.unique(trials, return_index=True)[1]])[
+                trials
+            ]
             for words, labels in {"true": self.labels, "permuted": shuffled}.items():
                 for dealt, by in {"by person": None, "by person and label": labels}.items():
                     train, test = deal_trials(rows, trials, people, by, 4, seed % 4, seed)
@@ -313,7 +315,9 @@ class Lab(Experiment):
             found = pd.DataFrame(tables.score_run(self.params, 0, run.folder))
             known = found[found["metric"].isin(["accuracy", "expected_accuracy"])]
             label = display_name(run.name)
-            rows[label] = {(PROTOCOL_NAMES[r.protocol], r.metric.replace("_", " ")): 100 * r.value for r in known.itertuples()}
+            rows[label] = {
+                (PROTOCOL_NAMES[r.protocol], r.metric.replace("_", " ")): 100 * r.value for r in known.itertuples()
+            }
             if extra:
                 rows[label][extra.replace("_", " "), "%"] = run.result.get(extra, float("nan"))
         return pd.DataFrame.from_dict(rows, orient="index").round(1)

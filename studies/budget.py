@@ -35,10 +35,8 @@ SETTINGS = {
 class Trial(Experiment):
     """An experiment whose networks, guides included, are all trained in one way."""
 
-    changes: dict = {}
-
     def settings(self, recipe):
-        return replace(super().settings(recipe), **self.changes)
+        return replace(super().settings(recipe), **SETTINGS[self.name])
 
 
 def main(seeds) -> pd.DataFrame:
@@ -47,19 +45,25 @@ def main(seeds) -> pd.DataFrame:
         for dataset in ("twin", "twin_mahnob"):
             params = Params(dataset=dataset, profile="bench", seed=seed, world="shared_view", family="compact")
             study = Study(params)
-            for name, changes in SETTINGS.items():
+            for name in SETTINGS:
                 experiment = Trial(study, "valence", 0)
-                experiment.changes = changes
+                experiment.name = name
                 for method in METHODS:
                     found = pd.DataFrame(score_run(params, 0, experiment.run(method).folder))
-                    best = found[(found["metric"] == "expected_accuracy") & (found["protocol"] == "trial")]["value"].item()
-                    rows.append({"seed": seed, "dataset": dataset, "setting": name, "method": method, "points": 100 * best})
+                    best = found[(found["metric"] == "expected_accuracy") & (found["protocol"] == "trial")][
+                        "value"
+                    ].item()
+                    rows.append(
+                        {"seed": seed, "dataset": dataset, "setting": name, "method": method, "points": 100 * best}
+                    )
     return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TQDM_DISABLE", "1")
     scores = main(SEEDS)
-    scores.to_csv(Path(__file__).parent / "results" / "budget.csv", index=False, float_format="%.3f", lineterminator="\n")
+    scores.to_csv(
+        Path(__file__).parent / "results" / "budget.csv", index=False, float_format="%.3f", lineterminator="\n"
+    )
     table = scores.groupby(["dataset", "setting", "method"])["points"].agg(["mean", "std"]).round(1).unstack()
     sys.stdout.write(table.to_string() + "\n")

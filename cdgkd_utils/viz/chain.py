@@ -282,7 +282,9 @@ def silence(learners: Learners) -> Panel:
         bound(draw_silence, learners),
         {
             "learner": ipywidgets.ToggleButtons(options=names, value=names[-1], description="who learns"),
-            "n_steps": ipywidgets.IntSlider(min(120, longest), min(10, longest), longest, 10, description="first mini-batches"),
+            "n_steps": ipywidgets.IntSlider(
+                min(120, longest), min(10, longest), longest, 10, description="first mini-batches"
+            ),
         },
         static={name: {"learner": name, "n_steps": 120} for name in names},
     )
