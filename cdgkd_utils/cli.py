@@ -257,7 +257,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 def _class(args: argparse.Namespace) -> None:
     from .notebooks import notebook_folder
-    from .teaching.copies import make_class
+    from .teaching import make_class
 
     out = args.out or home() / "class"
     copies, kept = make_class(notebook_folder(), out)
@@ -268,7 +268,7 @@ def _class(args: argparse.Namespace) -> None:
 
 def _book(args: argparse.Namespace) -> None:
     from .notebooks import notebook_folder
-    from .teaching.site import make_site
+    from .teaching import make_site
 
     source = home() / "notebooks" if args.executed else notebook_folder()
     _say(f"{shown(make_site(source, args.out or home() / 'book'))}: open it in a browser")
