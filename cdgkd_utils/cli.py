@@ -240,16 +240,13 @@ def _export(args: argparse.Namespace) -> None:
 
 def _predict(args: argparse.Namespace) -> None:
     from .deploy.clip import read_clip
-    from .deploy.student import ONNX, OnnxStudent, load_student, read_about
+    from .deploy.student import load_student
 
-    if args.runtime == "onnx":
-        about, predict = read_about(args.model), OnnxStudent(args.model / ONNX)
-    else:
-        predict = load_student(args.model)
-        about = predict.about
+    student = load_student(args.model, args.runtime)
+    about = student.about
     clip = read_clip(args.clip, about["extractor"], about["crop"])
     _say(f"{'from (s)':>9}{'to (s)':>8}{'P(high)':>9}  {about['target']}, {clip.name}")
-    for number, p in enumerate(clip.answer(predict).tolist()):
+    for number, p in enumerate(clip.answer(student).tolist()):
         _say(f"{4 * number:>9}{4 * number + 4:>8}{p:>9.3f}")
     if about["synthetic"]:
         _say("trained on synthetic data: these numbers say nothing about people")

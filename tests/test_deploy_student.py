@@ -18,21 +18,23 @@ from cdgkd_utils.deploy.card import card_scores, model_card
 from cdgkd_utils.deploy.clip import DeployError
 from cdgkd_utils.deploy.student import (
     ONNX,
-    TOLERANCE,
-    OnnxStudent,
     StandaloneStudent,
     Student,
     deploy,
     export_student,
     load_student,
     onnx_missing,
-    parity,
-    random_windows,
     write_onnx,
 )
 from cdgkd_utils.models import build_model
 
 needs_onnx = pytest.mark.skipif(bool(onnx_missing()), reason=onnx_missing() or "installed")
+RNG = np.random.default_rng(0)
+
+
+def windows(n):
+    """Features as histograms have them, and a mask; the last window has no frame at all."""
+    return RNG.random((n, 5, 768), dtype=np.float32), (RNG.random((n, 5)) < 0.8) & (np.arange(n) < n - 1)[:, None]
 
 
 def invented(family="compact", seed=0):
@@ -78,7 +80,7 @@ def test_temperature_and_scaling_come_from_validation_and_training_windows_alone
 
 
 def test_missing_frames_do_not_count_whatever_stands_in_them():
-    student, (video, mask) = invented(), random_windows(9, np.random.default_rng(1))
+    student, (video, mask) = invented(), windows(9)
     other = np.where(mask[..., None], video, 1e6).astype(np.float32)
     np.testing.assert_array_equal(student(video, mask)[0], student(other, mask)[0])
 
@@ -88,15 +90,20 @@ def test_a_network_that_needs_eeg_cannot_be_deployed(trained):
         deploy(trained, trained.run("fusion_rebalanced"))
 
 
+@pytest.mark.parametrize("runtime", ["torch", pytest.param("onnx", marks=needs_onnx)])
 @pytest.mark.parametrize("family", ["compact", "reference"])
-def test_export_and_load_is_a_round_trip(tmp_path, family):
+def test_what_is_exported_answers_alike_and_names_no_place_of_this_machine(tmp_path, family, runtime):
     student = invented(family)
-    again = load_student(export_student(student, tmp_path / "out", "card", onnx=False))
-    windows = random_windows(5, np.random.default_rng(0))
-    for a, b in zip(student(*windows), again(*windows), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert again.about == student.about
-    assert (tmp_path / "out" / "model_card.md").read_text() == "card"
+    out = export_student(student, tmp_path / "out", "card", onnx=runtime == "onnx")
+    again = load_student(out, runtime)
+    for n in (1, 2, 33):
+        given = windows(n)
+        for a, b in zip(student(*given), again(*given), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 if runtime == "onnx" else 0)
+    assert again.about == student.about and (out / "model_card.md").read_text() == "card"
+    content = b"".join(path.read_bytes() for path in out.iterdir())
+    for place in (sys.prefix, os.path.dirname(students.__file__), os.path.dirname(torch.__file__), 'File "'):
+        assert place.encode() not in content
 
 
 def test_an_export_appears_whole_or_not_at_all(tmp_path, folder, monkeypatch):
@@ -116,46 +123,31 @@ def spoil(folder, **changes):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    "damage",
     [
-        (lambda f: shutil.rmtree(f), "about.json"),
-        (lambda f: (f / "about.json").write_text("[]"), "about.json"),
-        (lambda f: spoil(f, format=9), "format 9"),
-        (lambda f: spoil(f, extractor_version="hog 0"), "hog 0"),
-        (lambda f: spoil(f, family="reference"), "weights.safetensors"),
-        (lambda f: (f / "weights.safetensors").unlink(), "weights.safetensors"),
-        (lambda f: (f / "weights.safetensors").write_bytes(b"no tensors"), "weights.safetensors"),
+        shutil.rmtree,
+        lambda f: (f / "about.json").write_text("[]"),
+        lambda f: spoil(f, format=9),
+        lambda f: spoil(f, extractor_version="hog 0"),
+        lambda f: spoil(f, family="reference"),
+        lambda f: (f / "weights.safetensors").write_bytes(b"no tensors"),
     ],
 )
-def test_a_damaged_folder_is_told_in_one_sentence(folder, damage, said):
+def test_a_damaged_folder_is_told_in_one_sentence(folder, damage):
     damage(folder)
-    with pytest.raises(DeployError, match=said) as caught:
+    with pytest.raises(DeployError, match=str(folder)) as caught:
         load_student(folder)
     assert "\n" not in str(caught.value)
 
 
 @needs_onnx
-@pytest.mark.parametrize("family", ["compact", "reference"])
-def test_onnx_says_what_torch_says_and_nothing_of_this_machine(tmp_path, family):
-    student = invented(family)
-    path = write_onnx(student, tmp_path)
-    assert parity(student, OnnxStudent(path), np.random.default_rng(5), sizes=(1, 2, 33)) <= TOLERANCE
-    hot = Student(StandaloneStudent(student.module.network, student.module.mean, student.module.scale, 1.8).eval(), {})
-    assert parity(hot, OnnxStudent(path), np.random.default_rng(5)) > TOLERANCE
-    assert [path.name for path in tmp_path.iterdir()] == [ONNX]
-    content = path.read_bytes()
-    for place in (sys.prefix, os.path.dirname(students.__file__), os.path.dirname(torch.__file__), 'File "'):
-        assert place.encode() not in content
-
-
-@needs_onnx
 @pytest.mark.parametrize("keep", [0, 5000])
-def test_a_damaged_onnx_file_is_told_in_one_sentence(tmp_path, keep, capfd):
-    path = write_onnx(invented(), tmp_path)
+def test_a_damaged_onnx_file_is_told_in_one_sentence(folder, keep, capfd):
+    path = write_onnx(invented(), folder)
     path.write_bytes(path.read_bytes()[:keep])
     capfd.readouterr()
     with pytest.raises(DeployError, match=ONNX) as caught:
-        OnnxStudent(path)
+        load_student(folder, "onnx")
     assert "\n" not in str(caught.value) and capfd.readouterr() == ("", "")
 
 

@@ -9,23 +9,9 @@ from torch import nn
 
 from cdgkd_utils.data.constants import CHANNELS, LEFT
 from cdgkd_utils.deploy import what_if
-from cdgkd_utils.deploy.perturb import (
-    BLINK,
-    GREY,
-    GROUPS,
-    SWEEPS,
-    Change,
-    add_blinks,
-    add_noise,
-    blink_wave,
-    blur,
-    drop_channels,
-    drop_frames,
-    occlude,
-    shift_light,
-)
-from cdgkd_utils.deploy.what_if import KEPT, WhatIf, channel_saliency, covered_copies, gradient_times_input
-from cdgkd_utils.models.output import ModelOutput
+from cdgkd_utils.deploy.perturb import GREY, GROUPS, SWEEPS, Change, add_blinks, add_noise, blur, occlude, shift_light
+from cdgkd_utils.deploy.what_if import KEPT, WhatIf, channel_saliency, gradient_times_input
+from cdgkd_utils.models import ModelOutput
 
 CHAIN = {"teacher": "fusion_rebalanced", "ta1": "ta1_drop", "ta2": "ta2_drop", "student": "cdgkd"}
 
@@ -43,9 +29,6 @@ def frames(rng):
 @pytest.fixture
 def eeg(rng):
     return rng.normal(0, 10, (3, 28, 512)).astype(np.float32)
-
-
-# ---- perturbations -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -83,40 +66,24 @@ def test_light_is_arithmetic_on_grey_levels_with_clipping(frames):
 
 def test_lost_frames_are_taken_from_those_that_are_there(rng):
     mask = rng.random((400, 5)) < 0.7
-    left = [drop_frames(mask, n, np.random.default_rng(3)) for n in range(6)]
-    for n, one in enumerate(left):
-        assert (one.sum(1) == np.maximum(mask.sum(1) - n, 0)).all() and (one <= mask).all()
-    assert all((more <= fewer).all() for fewer, more in pairwise(left))
-
-
-def test_groups_of_channels_are_symmetric_and_go_flat(eeg):
-    mirror = dict(zip(CHANNELS[:14], CHANNELS[14:], strict=True))
-    mirror |= {right: left for left, right in mirror.items()}
-    assert all({mirror[channel] for channel in GROUPS[name]} == set(GROUPS[name]) for name in ("frontal", "back"))
-    assert all(BLINK[mirror[channel]] == height for channel, height in BLINK.items())
-    out = drop_channels(eeg, GROUPS["left half"])
-    assert not out[:, : len(LEFT)].any()
-    np.testing.assert_array_equal(out[:, len(LEFT) :], eeg[:, len(LEFT) :])
-
-
-def band_share(signals, low=3.0, high=47.0):
-    """Share of the power from 3 to 47 Hz, a little wider than the band of prepared EEG."""
-    power = np.abs(np.fft.rfft(signals, axis=-1)) ** 2
-    frequency = np.fft.rfftfreq(signals.shape[-1], 1 / 128)
-    return power[..., (frequency >= low) & (frequency <= high)].sum() / power.sum()
+    left = [Change(lost=n).mask(mask, 3) for n in range(6)]
+    for n, found in enumerate(left):
+        np.testing.assert_array_equal(found.sum(1), np.maximum(mask.sum(1) - n, 0))
+    assert all((fewer <= more).all() for more, fewer in pairwise(left))
+    shares = Change(lost=1).mask(np.ones((4000, 5), bool), 3).mean(0)
+    np.testing.assert_allclose(shares, 0.8, atol=0.03)
 
 
 def test_noise_and_blinks_lie_where_prepared_eeg_lies(eeg):
-    silent = np.zeros((20, 28, 512))
+    silent, power = np.zeros((20, 28, 512)), lambda x: np.abs(np.fft.rfft(x, axis=-1)) ** 2
     noise, blinks = (add(silent, 100, np.random.default_rng(2)) for add in (add_noise, add_blinks))
     np.testing.assert_allclose(noise.std(axis=-1), 100, rtol=1e-6)
-    assert band_share(noise) > 0.9 and band_share(np.random.default_rng(2).standard_normal((20, 512))) < 0.75
+    assert power(noise)[..., 12:189].sum() / power(noise).sum() > 0.9  # from 3 to 47 Hz
     assert abs(np.corrcoef(noise[:, 0].ravel(), noise[:, 1].ravel())[0, 1]) < 0.05
     front = CHANNELS.index("Fp1")
     np.testing.assert_allclose(blinks[:, CHANNELS.index("AF4")], 0.65 * blinks[:, front])
-    assert not blinks[:, CHANNELS.index("O1")].any() and blink_wave(512, 2.0)[256] == 1
-    peak = np.abs(blinks[:, front]).max(axis=1)
-    assert 20 < np.median(peak) < 40  # the filter takes most of a blink of 100 µV away
+    assert not blinks[:, CHANNELS.index("O1")].any()
+    assert 20 < np.median(np.abs(blinks[:, front]).max(axis=1)) < 40  # the filter takes most of 100 µV away
     alone = add_blinks(0 * eeg, 100, np.random.default_rng(2))
     np.testing.assert_allclose(add_blinks(eeg, 100, np.random.default_rng(2)) - eeg, alone, atol=1e-4)
 
@@ -131,12 +98,9 @@ def test_changes_combine_repeat_by_seed_and_nothing_changes_nothing(frames, eeg)
     np.testing.assert_array_equal(change.pictures(frames), expected)
     np.testing.assert_array_equal(change.eeg(eeg, 1), change.eeg(eeg, 1))
     assert (change.eeg(eeg, 1) != change.eeg(eeg, 2)).any()
-    for wrong in ({"loose": "nose"}, {"part": "left"}, {"delay": 5000}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            Change(**wrong)
-
-
-# ---- saliency ----------------------------------------------------------------------------------
+    half = Change(loose="left half").eeg(eeg, 0)
+    assert not half[:, : len(LEFT)].any()
+    np.testing.assert_array_equal(half[:, len(LEFT) :], eeg[:, len(LEFT) :])
 
 
 class Linear(nn.Module):
@@ -146,13 +110,12 @@ class Linear(nn.Module):
 
     def __init__(self):
         super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.of_eeg = nn.Parameter(torch.randn(2, 4 * 28 * 28, generator=generator, dtype=torch.float64))
-        self.of_video = nn.Parameter(torch.randn(2, 5 * 768, generator=generator, dtype=torch.float64))
+        draw = np.random.default_rng(0).normal
+        self.of_eeg, self.of_video = (nn.Parameter(torch.from_numpy(draw(size=(n, 2)))) for n in (3136, 3840))
 
     def forward(self, eeg, video, frame_mask):
         shown = video * frame_mask[..., None]
-        return ModelOutput(eeg.flatten(1) @ self.of_eeg.T + shown.flatten(1) @ self.of_video.T, {})
+        return ModelOutput(eeg.flatten(1) @ self.of_eeg + shown.flatten(1) @ self.of_video, {})
 
 
 def test_gradient_times_input_of_a_linear_model_adds_up_to_the_difference_of_the_logits(rng):
@@ -168,15 +131,6 @@ def test_gradient_times_input_of_a_linear_model_adds_up_to_the_difference_of_the
     pairs = np.abs(products["eeg"][0].numpy())
     by_hand = [sum((pairs[:, c, o] + pairs[:, o, c]).sum() / 2 for o in range(28)) for c in range(28)]
     np.testing.assert_allclose(channel_saliency(products)[0], by_hand)
-
-
-def test_the_boxes_of_the_face_map_tile_the_picture():
-    copies = covered_copies(np.full((5, 64, 64, 3), 255, np.uint8))
-    assert len(copies) == 50 and (copies[-1] == 255).all()
-    assert ((copies[:-1] == GREY).sum(axis=0) == 1).all()
-
-
-# ---- questions to the smoke runs ---------------------------------------------------------------
 
 
 @pytest.fixture
@@ -227,8 +181,6 @@ def test_a_look_shows_what_was_answered_and_the_student_sees_no_eeg(asked):
     covered = asked.look(0, part="lower", share=50, lost=2)
     assert covered.mask.sum() == 3 and (covered.frames[:, 64:] == GREY).all()
     assert ((covered.per_frame > 0) == covered.mask).all() and covered.label == asked.labels[0]
-    with pytest.raises(ValueError, match="position"):
-        asked.look(12)
 
 
 def test_the_face_map_is_the_students_own_difference(asked):
@@ -248,5 +200,4 @@ def test_a_sweep_counts_what_the_answers_say(asked):
     assert row["accuracy"] == np.mean((q > 0.5) == asked.labels) and row["same"] == np.mean((p > 0.5) == (q > 0.5))
     np.testing.assert_allclose(row["moved"], np.abs(p - q).mean())
     assert (table.loc[table["strength"] == 0, "moved"] == 0).all()
-    for _, modality, strengths in SWEEPS.values():
-        assert next(iter(strengths)) == 0 and {c.spoils_eeg for s, c in strengths.items() if s} == {modality == "eeg"}
+    assert all(next(iter(changes)) == 0 for _, _, changes in SWEEPS.values())

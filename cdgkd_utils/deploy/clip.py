@@ -21,7 +21,7 @@ from ..data.twin import TwinSettings
 from ..data.twin.files import write_deap
 from ..data.types import DataError
 from ..data.video import box_reduce, clip_facts, frames_at
-from ..data.windows import CROPS, FRAME_OFFSETS
+from ..data.windows import FRAME_OFFSETS
 
 Predict = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 EXPECTED = f"expected a video of {WINDOW_SECONDS:.0f} s or more, such as mp4, webm or avi"
@@ -39,30 +39,21 @@ class Clip:
 
     name: str
     seconds: float
-    rate: float
     frames: np.ndarray
     mask: np.ndarray
     features: np.ndarray
 
     def answer(self, predict: Predict) -> np.ndarray:
         """P(high) of each window, shape (n_windows,); NaN where no frame can be described."""
-        _, p_high = predict(self.features, self.mask)
-        return np.where(self.mask.any(axis=1), p_high, np.nan)
+        return np.where(self.mask.any(axis=1), predict(self.features, self.mask)[1], np.nan)
 
 
 def read_clip(path: Path, extractor: str = "hog", crop: str = "centre", *, name: str = "") -> Clip:
     """Decode a clip and describe five frames of each whole window of 4 s; what is left at its end is not used.
 
-    Parameters
-    ----------
-    path : Path
-        Of any container and codec that FFmpeg reads.
-    extractor, crop : str
-        As in training: ``about["extractor"]``, ``about["crop"]`` of the student.
-    name : str
-        What messages call the clip; default: the path.
-
-    A DeployError where there is no such file, it holds no video, is too short or damaged, shows no face, or nothing.
+    `path` may be of any container and codec that FFmpeg reads; `extractor` and `crop` as in training (``about`` of the
+    student); `name` is what messages call the clip. A DeployError where there is no such file, it holds no video, is
+    too short or damaged, shows no face, or nothing.
 
     Examples
     --------
@@ -70,37 +61,27 @@ def read_clip(path: Path, extractor: str = "hog", crop: str = "centre", *, name:
     >>> clip = read_clip("me.mp4", student.about["extractor"], student.about["crop"])
     >>> clip.answer(student)
     """
-    name, path = name or str(path), Path(path)
-    if crop not in CROPS:
-        raise DeployError(f"crop: expected one of {', '.join(CROPS)}, got {crop!r}")
-    if not path.is_file():
-        raise DeployError(f"{name}: no such file; name a video file")
+    name, path, extract = name or str(path), Path(path), open_extractor(extractor)
     try:
         facts = clip_facts(path)
-    except DataError as error:
-        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
-        raise DeployError(f"{name}: cannot be read as a video ({reason}); {EXPECTED}") from error
-    n_frames, seconds = len(facts.places), facts.seconds
-    # The last picture of a recording may be short of its full time.
-    n_windows = int((seconds + 0.5 * seconds / max(n_frames, 1)) // WINDOW_SECONDS)
-    if n_windows < 1:
-        raise DeployError(f"{name}: {n_frames} frame{'s' * (n_frames != 1)} in {seconds:.2f} s; {EXPECTED}")
-    times = (WINDOW_SECONDS * np.arange(n_windows)[:, None] + FRAME_OFFSETS).ravel()
-    extract = open_extractor(extractor)
-    try:
+        # The last picture of a recording may be short of its full time.
+        n_windows = int((facts.seconds * (1 + 0.5 / max(len(facts.places), 1))) // WINDOW_SECONDS)
+        if n_windows < 1:
+            raise DeployError(f"{name}: {len(facts.places)} pictures in {facts.seconds:.2f} s; {EXPECTED}")
+        times = (WINDOW_SECONDS * np.arange(n_windows)[:, None] + FRAME_OFFSETS).ravel()
         frames, mask = frames_at(path, times, extract.size if crop == "centre" else FACE_SOURCE)
         box = face_box(path) if crop == "face" else None
     except DataError as error:
-        raise DeployError(f"{name}: damaged, not all of its pictures can be decoded; record it again") from error
+        reason = str(error).partition("; ")[0].replace(str(path), name)
+        raise DeployError(f"{reason}; {EXPECTED}, whole") from error
     mask &= np.ptp(frames, axis=(1, 2, 3)) > FLAT
     if not mask.any():
         raise DeployError(f"{name}: every picture is of one colour; is the lens covered?")
     if crop == "face" and box is None:
         raise DeployError(f"{name}: no face in any of its frames; record one face from the front, in even light")
     features, mask = describe_frames(frames, mask, extract, box)
-    shape = (n_windows, N_FRAMES)
-    frames, features = (part.reshape(*shape, *part.shape[1:]) for part in (frames, features))
-    return Clip(Path(name).name, seconds, n_frames / seconds, frames, mask.reshape(shape), features)
+    frames, mask, features = (part.reshape(n_windows, N_FRAMES, *part.shape[1:]) for part in (frames, mask, features))
+    return Clip(Path(name).name, facts.seconds, frames, mask, features)
 
 
 def describe_frames(
@@ -119,12 +100,7 @@ def describe_frames(
 def answer_bytes(
     predict: Predict, about: Mapping[str, object], content: bytes, name: str = "clip"
 ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """What a student says about a clip handed over as a file's content, as a browser does; errors as :func:`read_clip`.
-
-    Name, frames (n_windows, 5, size, size, 3), mask (n_windows, 5) and P(high) (n_windows,), for showing it.
-    """
-    if not content:
-        raise DeployError(f"{name}: it is empty; {EXPECTED}")
+    """Name, frames, mask and P(high) of a clip given as a file's content, as a browser does; see :func:`read_clip`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip")
         path.write_bytes(content)

@@ -1,19 +1,13 @@
-"""Windows answered by teacher, assistants and student, before and after something is changed; what an answer hangs on.
-
-The answer is the decision value, logit(high) minus logit(low). Features of a picture are histograms, through which
-no gradient flows here, so places of a picture are asked by covering them.
-
-References
-----------
-A. Shrikumar et al., Not just a black box, arXiv:1605.01713, 2016 (gradient times input).
-M. Zeiler and R. Fergus, Visualizing and understanding convolutional networks, ECCV 2014, section 4.2 (occlusion).
+"""Test windows answered by teacher, assistants and student, before and after a change, and what an answer hangs on:
+gradient times input (Shrikumar et al., arXiv:1605.01713) and, for pictures, covering (Zeiler and Fergus, ECCV 2014).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -35,35 +29,11 @@ KEPT = 128  # windows whose pictures are kept, some 0.25 MB each
 NOTHING = Change()
 
 
-@dataclass(frozen=True)
-class WindowAnswers:
-    """One window, answered before and after a change: its changed frames (5, size, size, 3) and their mask and times in
-    s, P(high) of each network, the share of |gradient x input| on each frame (student) and each EEG channel (largest
-    network; None where nobody reads EEG), the label, and the true P(high), NaN on real data.
-    """
-
-    frames: np.ndarray
-    mask: np.ndarray
-    times: np.ndarray
-    before: dict[str, float]
-    after: dict[str, float]
-    per_frame: np.ndarray
-    per_channel: np.ndarray | None
-    label: int
-    truth: float
-
-
 class WhatIf:
     """Networks of one fold and some of its test windows. This is looking: nothing is chosen by it.
 
-    Parameters
-    ----------
-    experiment : Experiment
-        Its fold's scaling is applied to whatever is changed.
-    networks : mapping of str to Module
-        By role, largest first, in evaluation mode; the last is the student.
-    rows : ndarray of int
-        Numbers of the windows; a ValueError where one was trained or selected on.
+    `networks` by role, largest first, in evaluation mode, the last is the student; `rows` are numbers of windows, a
+    ValueError where one was trained or selected on. The scaling of the experiment's fold is applied to what is changed.
 
     Examples
     --------
@@ -106,7 +76,7 @@ class WhatIf:
         start = float(index["window"].iloc[row]) - delay / 1000 / WINDOW_SECONDS
         frames, mask = at(start)
         early = start * WINDOW_SECONDS + FRAME_OFFSETS < 0
-        if delay and early.any():  # a late camera shows its first picture until then, and loses none by being late
+        if early.any():  # a late camera shows its first picture until then, and loses none by being late
             first, there = at(-FRAME_OFFSETS[0] / WINDOW_SECONDS)
             frames[early], mask[early] = first[0], there[0]
         return frames, mask
@@ -115,8 +85,7 @@ class WhatIf:
         """What the networks take of the EEG, scaled as in training: ``eeg`` (n, 4, 28, 28), ``signal`` (n, 28, 512)."""
         rows = self.rows[positions]
         eeg = self.windows.eeg_at(rows)
-        if change.spoils_eeg:
-            eeg = np.concatenate([change.eeg(one[None], int(row)) for one, row in zip(eeg, rows, strict=True)])
+        eeg = np.concatenate([change.eeg(one[None], int(row)) for one, row in zip(eeg, rows, strict=True)])
         scaled = eeg / self.normaliser.eeg_scales(self.windows.index["subject"].to_numpy()[rows])[:, :, None]
         return {"eeg": band_covariances(scaled), "signal": torch.from_numpy(scaled.astype(np.float32))}
 
@@ -129,9 +98,9 @@ class WhatIf:
         return {"video": torch.from_numpy(z), "frame_mask": torch.from_numpy(shown)}
 
     @torch.no_grad()
-    def answers(self, tensors: Mapping[str, Tensor], roles: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    def answers(self, tensors: Mapping[str, Tensor], roles: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """P(high) of the networks asked for (default: all), shape (n_windows,)."""
-        models = {role: self.networks[role] for role in roles or self.networks}
+        models = {role: self.networks[role] for role in (self.networks if roles is None else roles)}
         logits = {role: model(*(tensors[name] for name in model.inputs)).logits for role, model in models.items()}
         return {role: torch.softmax(found, 1)[:, 1].numpy() for role, found in logits.items()}
 
@@ -143,22 +112,27 @@ class WhatIf:
         mask = np.concatenate(masks)
         return frames, mask, self.video(frames, mask) | self.brain(positions, change)
 
-    def look(self, position: int, **change: float) -> WindowAnswers:
-        """Window number `position` of ``rows`` before and after a change, given as in :class:`.perturb.Change`."""
-        if not 0 <= position < len(self.rows):
-            raise ValueError(f"position: expected 0 to {len(self.rows) - 1}, got {position}")
-        here = np.array([position])
-        before = self.answers(self.changed(here, NOTHING)[2])
+    def look(self, position: int, **change: float) -> SimpleNamespace:
+        """Window number `position` of ``rows`` before and after a change, given as in :class:`.perturb.Change`.
+
+        ``frames`` (5, size, size, 3), ``mask``, ``times`` in s; P(high) of each network ``before`` and ``after``; the
+        share of |gradient x input| ``per_frame`` (student) and ``per_channel`` (largest network; None where it has no
+        EEG); ``label`` and true P(high) ``truth``, NaN on real data.
+        """
+        here, networks = np.array([position]), list(self.networks.values())
         frames, mask, tensors = self.changed(here, Change(**change))
-        after = self.answers(tensors)
-        largest, student = (list(self.networks.values())[place] for place in (0, -1))
-        per_channel = channel_saliency(gradient_times_input(largest, tensors))
-        return WindowAnswers(
-            *(frames[0], mask[0], np.asarray(FRAME_OFFSETS)),
-            *({role: float(p[0]) for role, p in said.items()} for said in (before, after)),
-            _shares(frame_saliency(gradient_times_input(student, tensors))[0]),
-            None if per_channel is None else _shares(per_channel[0]),
-            *(int(self.labels[position]), float(self.truth[position])),
+        before, after = (self.answers(given) for given in (self.changed(here, NOTHING)[2], tensors))
+        hangs = channel_saliency(gradient_times_input(networks[0], tensors))
+        return SimpleNamespace(
+            frames=frames[0],
+            mask=mask[0],
+            times=np.asarray(FRAME_OFFSETS),
+            before={role: float(p[0]) for role, p in before.items()},
+            after={role: float(p[0]) for role, p in after.items()},
+            per_frame=_shares(gradient_times_input(networks[-1], tensors)["video"].abs().sum(-1).numpy()[0]),
+            per_channel=None if hangs is None else _shares(hangs[0]),
+            label=int(self.labels[position]),
+            truth=float(self.truth[position]),
         )
 
     def face_map(self, position: int) -> np.ndarray:
@@ -167,8 +141,11 @@ class WhatIf:
         Answer as it is minus answer with the box covered: positive where the picture speaks for "high".
         """
         frames, mask = self.pictures(int(position))
+        edges = np.rint(np.linspace(0, frames.shape[1], N_BOXES + 1)).astype(int)
+        copies = np.repeat(frames[None], N_BOXES**2 + 1, axis=0)  # the last stays as it is
+        for number, (row, column) in enumerate(np.ndindex(N_BOXES, N_BOXES)):
+            copies[number, :, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = GREY
         role = list(self.networks)[-1]
-        copies = covered_copies(frames)
         p = self.answers(self.video(copies, np.repeat(mask[None], len(copies), axis=0)), [role])[role]
         return (p[-1] - p[:-1]).reshape(N_BOXES, N_BOXES)
 
@@ -182,26 +159,20 @@ class WhatIf:
         untouched = self.changed(everyone, NOTHING)[2]
         plain = self.answers(untouched)
         for name, (unit, modality, changes) in sweeps.items():
+            readers = [r for r, n in self.networks.items() if modality == "video" or {"eeg", "signal"} & set(n.inputs)]
             for strength, change in changes.items():
                 # Pictures need not be described again where only the EEG is changed.
-                spoilt = (
-                    untouched | self.brain(everyone, change) if modality == "eeg" else self.changed(everyone, change)[2]
-                )
-                for role, p in self.answers(spoilt).items():
-                    if modality == "eeg" and not {"eeg", "signal"} & set(self.networks[role].inputs):
-                        continue
-                    high, moved = p > 0.5, np.abs(p - plain[role]).mean()
-                    scores = {"accuracy": np.mean(high == self.labels), "same": np.mean(high == (plain[role] > 0.5))}
-                    about = {"change": name, "unit": unit, "strength": float(strength), "role": role}
-                    rows.append(about | scores | {"moved": moved})
+                eeg = modality == "eeg"
+                spoilt = untouched | self.brain(everyone, change) if eeg else self.changed(everyone, change)[2]
+                for role, p in self.answers(spoilt, readers).items():
+                    same, moved = (p > 0.5) == (plain[role] > 0.5), np.abs(p - plain[role])
+                    found = {"accuracy": np.mean((p > 0.5) == self.labels), "same": same.mean(), "moved": moved.mean()}
+                    rows.append({"change": name, "unit": unit, "strength": float(strength), "role": role} | found)
         return pd.DataFrame(rows)
 
 
 def gradient_times_input(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gradient of the decision value at each floating input, times the input; `model` in evaluation mode.
-
-    For a linear model without bias these add up to the decision value; for others they are a first-order guess.
-    """
+    """Gradient of the decision value logit(high) - logit(low) at each floating input, times the input."""
     given = {name: tensors[name].detach().clone() for name in model.inputs}
     wanted = {name: tensor.requires_grad_() for name, tensor in given.items() if tensor.is_floating_point()}
     logits = model(*given.values()).logits
@@ -210,32 +181,13 @@ def gradient_times_input(model: nn.Module, tensors: Mapping[str, Tensor]) -> dic
     return {name: (g * x).detach() for g, (name, x) in zip(gradients, wanted.items(), strict=True)}
 
 
-def frame_saliency(products: Mapping[str, Tensor]) -> np.ndarray:
-    """How much hangs on each frame: sum of |gradient x input| over its features, shape (n_windows, 5)."""
-    return products["video"].abs().sum(-1).numpy()
-
-
 def channel_saliency(products: Mapping[str, Tensor]) -> np.ndarray | None:
-    """How much hangs on each EEG channel, shape (n_windows, 28); None for a model without EEG.
-
-    On band covariances a pair of channels counts for both, a half each; on the signal itself times add up.
-    """
+    """How much hangs on each EEG channel, shape (n_windows, 28); a pair of channels counts for both, a half each."""
     if "eeg" in products:
         size = products["eeg"].abs().sum(1)
         return ((size.sum(1) + size.sum(2)) / 2).numpy()
     return products["signal"].abs().sum(-1).numpy() if "signal" in products else None
 
 
-def covered_copies(frames: np.ndarray, n_boxes: int = N_BOXES) -> np.ndarray:
-    """Copies of one window's frames, one box covered in each, row by row; the last copy is as it is."""
-    edges = np.rint(np.linspace(0, frames.shape[1], n_boxes + 1)).astype(int)
-    copies = np.repeat(frames[None], n_boxes**2 + 1, axis=0)
-    for number in range(n_boxes**2):
-        row, column = divmod(number, n_boxes)
-        copies[number, :, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = GREY
-    return copies
-
-
 def _shares(values: np.ndarray) -> np.ndarray:
-    total = values.sum()
-    return values / total if total > 0 else np.zeros_like(values)
+    return values / max(values.sum(), np.finfo(float).tiny)
