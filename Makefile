@@ -22,12 +22,12 @@ help:
 	@echo "make lint       ruff over package, tests, benchmarks and notebooks"
 
 $(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $@
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
 
 run: $(READY)
-	$(BIN)/python -m cdgkd_utils run $(ARGS)
+	@$(BIN)/python -m cdgkd_utils run $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 tests

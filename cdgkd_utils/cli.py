@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -29,82 +30,62 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="cdgkd_utils", description="Tools around the notebooks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    def add(name: str, function: Callable, text: str, to=commands) -> argparse.ArgumentParser:
-        defaults = argparse.ArgumentDefaultsHelpFormatter
-        command = to.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=defaults)
+    def add(name: str, function: Callable, text: str, flags: dict[str, dict], to=commands, **more) -> None:
+        defaults = {"description": text, "formatter_class": argparse.ArgumentDefaultsHelpFormatter}
+        command = to.add_parser(name, help=text, **defaults, **more)
         command.set_defaults(run=function)
-        return command
+        for flag, options in flags.items():
+            command.add_argument(flag, **options)
 
-    out = {"type": Path, "required": True, "help": "folder to make; it must not exist or be empty"}
-    only = {"default": "", "metavar": "NN", "help": "number of one notebook, such as 03"}
-    config, partial = {"type": Path, "metavar": "CONFIG.yaml"}, {"action": "store_true", "help": "accept missing runs"}
-    run = add("run", _run, "execute the notebooks by papermill in build/notebooks, then print both tables")
-    _add_params(run)
-    run.add_argument("--only", **only)
-    store = add("store", _store, "re-execute the committed notebooks with their defaults and store them in place")
-    store.add_argument("--only", **only)
+    params = {f"--{field.name.replace('_', '-')}": _flag(field) for field in fields(Params)}
+    only = {"--only": {"default": "", "metavar": "NN", "help": "number of one notebook, such as 03"}}
+    config = {"config": {"type": Path, "metavar": "CONFIG.yaml"}}
+    partial = {"--partial": {"action": "store_true", "help": "accept missing runs"}}
+    out = {"--out": {"type": Path, "required": True, "help": "folder to make; it must not exist or be empty"}}
+    place = {"--out": {"type": Path, "help": "folder, in build if not given"}}
+    yes = {"action": "store_true"}
+    add("run", _run, "execute the notebooks in build/notebooks, then print both tables", params | only)
+    add("store", _store, "re-execute the committed notebooks with their defaults and store them in place", only)
     grid = commands.add_parser("grid", help="plan, run and collect every run of a configuration (configs/*.yaml)")
     actions = grid.add_subparsers(dest="action", required=True, metavar="action")
-    for name in ("plan", "status"):
-        add(name, _grid_status, "count the runs by data and method, and those stored", actions).add_argument(
-            "config", **config
-        )
-    make = add("run", _grid_run, "make the runs that are missing, failed or damaged", actions)
-    make.add_argument("config", **config)
-    make.add_argument("--on", default="", help="a running scheduler: tcp://host:8786 or the path of its scheduler file")
-    make.add_argument("--jobs", type=int, help="processes on this machine; None is one per core")
-    collect = add("collect", _grid_collect, "write scores, both tables and claims from stored runs", actions)
-    publish = add("publish", _publish, "write a grid's results into figures/: RESULTS.md, tables and pictures")
-    for command in (collect, publish):
-        command.add_argument("config", **config)
-        command.add_argument("--partial", **partial)
-    twin = add("twin", _twin, "write the synthetic twin as files that the reader of the real data reads")
-    twin.add_argument("--layout", choices=["deap", "mahnob"], default="deap", help="whose")
-    twin.add_argument("--out", **out)
-    twin.add_argument("--world", default=Params().world, help=WORLD_HELP)
-    twin.add_argument("--raw", action="store_true", help="deap only: also the original recordings (BDF)")
-    for flag, default, text in (
-        ("--subjects", 2, "DEAP has 22 with video"),
-        ("--trials", 4, "DEAP has 40"),
-        ("--seconds", 12, "of a trial, a multiple of 4 up to 60; mahnob: of a film at most, 0 is all"),
-        ("--seed", 0, "of people, ratings and recordings"),
-        ("--size", 128, "height of the pictures in pixels, a multiple of 8"),
-        ("--jobs", 1, "processes; -1 is one per core"),
-    ):
-        twin.add_argument(flag, type=int, default=default, help=text)
-    doctor = add(
-        "doctor", _doctor, "say what a data folder holds and whether the notebooks run on it (else exit code 1)"
-    )
-    doctor.add_argument("path", type=Path)
-    doctor.add_argument("--deep", action="store_true", help="decode every clip and read every recording")
-    export = add("export", _export, "write a trained student of fold 0 as a folder that stands alone")
-    export.add_argument("--out", **out)
-    _add_params(export)
-    export.add_argument("--method", default="cdgkd", help="recipe of a network that takes video only, such as kd@eeg")
-    predict = add("predict", _predict, "print P(high) for each 4 s of a video file; nothing is stored or sent")
-    predict.add_argument("clip", type=Path)
-    predict.add_argument("--model", type=Path, required=True, help="folder that 'export' wrote")
-    predict.add_argument("--runtime", choices=["torch", "onnx"], default="torch", help="what computes")
-    lesson = add("class", _class, "copy the notebooks for a class, without and with solutions")
-    lesson.add_argument(
-        "--out", type=Path, help="folder, class in build if not given; work in it is set aside, not lost"
-    )
-    book = add("book", _book, "render the notebooks to one static site, to be read offline")
-    book.add_argument("--out", type=Path, help="folder, book in build if not given")
-    book.add_argument("--executed", action="store_true", help="render what the last run left, not the stored notebooks")
+    add("plan", _status, "count the runs by data and method, and those stored", config, actions, aliases=["status"])
+    on = {"--on": {"default": "", "help": "a running scheduler: tcp://host:8786 or the path of its scheduler file"}}
+    jobs = {"--jobs": {"type": int, "help": "processes on this machine; None is one per core"}}
+    add("run", _grid_run, "make the runs that are missing, failed or damaged", config | on | jobs, actions)
+    add("collect", _collect, "write scores, both tables and claims from stored runs", config | partial, actions)
+    add("publish", _publish, "write a grid's results into figures/: RESULTS.md and pictures", config | partial)
+    numbers = {
+        "--subjects": (2, "DEAP has 22 with video"),
+        "--trials": (4, "DEAP has 40"),
+        "--seconds": (12, "of a trial, a multiple of 4 up to 60; mahnob: of a film at most, 0 is all"),
+        "--seed": (0, "of people, ratings and recordings"),
+        "--size": (128, "height of the pictures in pixels, a multiple of 8"),
+        "--jobs": (1, "processes; -1 is one per core"),
+    }
+    design = {"--layout": {"choices": ["deap", "mahnob"], "default": "deap", "help": "whose"}}
+    design |= {"--world": params["--world"], "--raw": yes | {"help": "deap only: also the original recordings (BDF)"}}
+    design |= {flag: {"type": int, "default": value, "help": text} for flag, (value, text) in numbers.items()}
+    add("twin", _twin, "write the synthetic twin as files that the reader of the real data reads", out | design)
+    deep = {"path": {"type": Path}, "--deep": yes | {"help": "decode every clip and read every recording"}}
+    add("doctor", _doctor, "say what a data folder holds and whether the notebooks run on it (else exit code 1)", deep)
+    method = {"--method": {"default": "cdgkd", "help": "recipe of a network that takes video only, such as kd@eeg"}}
+    add("export", _export, "write a trained student of fold 0 as a folder that stands alone", out | params | method)
+    model = {"clip": {"type": Path}, "--model": {"type": Path, "required": True, "help": "folder that 'export' wrote"}}
+    model |= {"--runtime": {"choices": ["torch", "onnx"], "default": "torch", "help": "what computes"}}
+    add("predict", _predict, "print P(high) for each 4 s of a video file; nothing is stored or sent", model)
+    add("class", _class, "copy the notebooks for a class, without and with solutions; work there is set aside", place)
+    executed = {"--executed": yes | {"help": "render what the last run left, not the stored notebooks"}}
+    add("book", _book, "render the notebooks to one static site, to be read offline", place | executed)
     return parser
 
 
-def _add_params(parser: argparse.ArgumentParser) -> None:
-    """One flag for each field of Params."""
-    for field in fields(Params):
-        kind = {"action": "store_true"} if field.default is False else {"type": type(field.default)}
-        kind |= {"choices": CHOICES[field.name]} if field.name in CHOICES else {}
-        flag = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(flag, default=field.default, help=HELP.get(field.name, "which"), **kind)
+def _flag(field) -> dict:
+    kind = {"action": "store_true"} if field.default is False else {"type": type(field.default)}
+    kind |= {"choices": CHOICES[field.name]} if field.name in CHOICES else {}
+    return kind | {"default": field.default, "help": HELP.get(field.name, "which")}
 
 
-def _params(args: argparse.Namespace) -> Params:
+def _params(args: Namespace) -> Params:
     values = {field.name: getattr(args, field.name) for field in fields(Params)}
     if args.data_root:  # a relative path means what it means here, wherever files are opened later
         values["data_root"] = str(Path(args.data_root).expanduser().resolve())
@@ -112,11 +93,10 @@ def _params(args: argparse.Namespace) -> Params:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    print(text, flush=True)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: Namespace) -> None:
     params = _params(args)
     if not params.is_twin:
         from .data.load import check_root
@@ -127,7 +107,7 @@ def _run(args: argparse.Namespace) -> None:
     started = time.monotonic()
     for notebook in execute(params, home() / "notebooks", args.only):
         _say(f"{shown(notebook)} done after {time.monotonic() - started:.0f} s")
-    if "05" in (args.only.zfill(2), "05" if not args.only else ""):
+    if not args.only or args.only.zfill(2) == "05":
         _show_tables(_write_tables(params))
 
 
@@ -144,24 +124,25 @@ def _write_tables(params: Params) -> list:
 
 
 def _show_tables(longs: list) -> None:
+    """With the notebooks' lines, at most 45: both tables are read at one glance."""
     from .results.tables import poster_caption, poster_table
 
     for long in longs:
-        caption, table = poster_caption(long).replace("; ", "\n"), poster_table(long).rename_axis(None)
-        _say(f"\n{caption}\n{table.to_string(justify='right')}")
+        what, _, data = poster_caption(long).partition("; ")
+        _say(f"\n{what}\n{poster_table(long).rename_axis(None).to_string(justify='right')}")
     _say("\n" + ", ".join(f"{name}: {shown(home() / name)}" for name in ("notebooks", "tables", "figures", "runs")))
     _say("Every row, further scores and the claims, one by one: notebook 05")
-    _say("Few runs make noisy numbers; for conclusions read the published ones: figures/RESULTS.md")
+    _say(f"{data}: few runs make noisy numbers; for conclusions read figures/RESULTS.md")
 
 
-def _store(args: argparse.Namespace) -> None:
+def _store(args: Namespace) -> None:
     from .notebooks import store
 
     for notebook in store(args.only):
         _say(f"{shown(notebook)} stored")
 
 
-def _grid_status(args: argparse.Namespace) -> None:
+def _status(args: Namespace) -> None:
     from .experiments import grid
 
     plan = grid.plan(grid.read_config(args.config))
@@ -170,7 +151,7 @@ def _grid_status(args: argparse.Namespace) -> None:
     _say(f"{len(plan.runs) - n_missing} of {len(plan.runs)} runs, with those they need, are stored; {n_missing} to do")
 
 
-def _grid_run(args: argparse.Namespace) -> int:
+def _grid_run(args: Namespace) -> int:
     from .experiments import grid
 
     started, plan = time.monotonic(), grid.plan(grid.read_config(args.config))
@@ -184,7 +165,7 @@ def _grid_run(args: argparse.Namespace) -> int:
     return 1 if n_missing else 0
 
 
-def _grid_collect(args: argparse.Namespace) -> None:
+def _collect(args: Namespace) -> None:
     from .experiments import grid
     from .publish import write_tables
 
@@ -193,7 +174,7 @@ def _grid_collect(args: argparse.Namespace) -> None:
         _say(f"{shown(path)} written")
 
 
-def _publish(args: argparse.Namespace) -> None:
+def _publish(args: Namespace) -> None:
     from .notebooks import notebook_folder
     from .publish import publish
 
@@ -201,7 +182,7 @@ def _publish(args: argparse.Namespace) -> None:
         _say(f"{path.name} written")
 
 
-def _twin(args: argparse.Namespace) -> None:
+def _twin(args: Namespace) -> None:
     from .data.twin import TwinSettings
     from .data.twin.files import write_deap  # heavy; --help and wrong arguments need none of it
     from .data.twin.mahnob_files import write_mahnob
@@ -221,7 +202,7 @@ def _twin(args: argparse.Namespace) -> None:
     _say(f"{args.out}: synthetic data in the layout of {args.layout}; read it with {ways}, data_root='{args.out}'")
 
 
-def _doctor(args: argparse.Namespace) -> int:
+def _doctor(args: Namespace) -> int:
     from .data.doctor import check_folder
 
     report = check_folder(args.path, deep=args.deep)
@@ -229,7 +210,7 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0 if report.usable else 1  # 2 stays for wrong arguments
 
 
-def _export(args: argparse.Namespace) -> None:
+def _export(args: Namespace) -> None:
     from .deploy.student import export_run
 
     reason = export_run(_params(args), args.method, args.out)
@@ -238,7 +219,7 @@ def _export(args: argparse.Namespace) -> None:
         _say(f"no student.onnx: {reason}")
 
 
-def _predict(args: argparse.Namespace) -> None:
+def _predict(args: Namespace) -> None:
     from .deploy.clip import read_clip
     from .deploy.student import load_student
 
@@ -252,7 +233,7 @@ def _predict(args: argparse.Namespace) -> None:
         _say("trained on synthetic data: these numbers say nothing about people")
 
 
-def _class(args: argparse.Namespace) -> None:
+def _class(args: Namespace) -> None:
     from .notebooks import notebook_folder
     from .teaching import make_class
 
@@ -263,7 +244,7 @@ def _class(args: argparse.Namespace) -> None:
         _say(f"changed since it was written, set aside: {shown(path)}")
 
 
-def _book(args: argparse.Namespace) -> None:
+def _book(args: Namespace) -> None:
     from .notebooks import notebook_folder
     from .teaching import make_site
 

@@ -12,14 +12,12 @@ from importlib import metadata
 from pathlib import Path
 
 DATASETS = ("twin", "twin_mahnob", "deap", "deap_raw", "mahnob")
-CROPS = ("centre", "face")
-FAMILIES = ("auto", "compact", "reference")
+CROPS, FAMILIES = ("centre", "face"), ("auto", "compact", "reference")
 PROTOCOLS = ("trial+subject", "trial", "subject", "loso", "stimulus", "window")
 TARGETS = ("valence", "arousal")
 WORLDS = ("mixed", "shared_view", "same_feeling", "eeg_rich", "complementary")
 DEFAULT_WORLD = "shared_view"
-WORLD_NUMBERS = "SHARED/EEG/VIDEO or SHARED/EEG/VIDEO/GAIN, such as 0.3/0.1/0 or 0.3/0.1/0/1.6"
-WORLD_HELP = f"{', '.join(WORLDS)}, or {WORLD_NUMBERS}"
+WORLD_HELP = f"one of {', '.join(WORLDS)}, or SHARED/EEG/VIDEO(/GAIN), such as 0.3/0.1/0 or 0.3/0.1/0/1.6"
 EEG_GAIN = 0.8  # where a world in numbers does not say
 
 
@@ -104,34 +102,28 @@ class Params:
         if self.seed < 0:
             raise _wrong("seed", "0 or more", self.seed)
         if self.protocol == "window" and not self.allow_leak:
-            raise ParameterError(
-                "parameter protocol: 'window' puts windows of one trial into train and test; choose another, or set "
-                "allow_leak=True to demonstrate it: every result is then labelled LEAKY"
-            )
+            expected = "another, or allow_leak=True, which labels every result LEAKY"
+            raise _wrong("protocol", expected, "'window': it puts windows of one trial into train and test")
         if self.is_twin and self.data_root:
-            raise ParameterError(
-                "parameter data_root: only dataset='deap', 'deap_raw' and 'mahnob' read files; set one, or data_root=''"
+            raise _wrong(
+                "data_root", "'' or one of dataset='deap', 'deap_raw', 'mahnob', which read files", self.dataset
             )
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, object]) -> Params:
-        """Read the parameters from a notebook's globals, strictly: an unknown one is an error, not a default.
+        """Read the parameters from a notebook's globals, `options` included; a ParameterError for an unknown one.
 
-        The dictionary ``options`` holds parameters too. What must be a parameter is every name set by a *parameter
-        cell*: a cell of plain values only which sets a parameter or was injected by papermill. Without such cells in
-        IPython's history, every single value whose name nearly is a parameter's (``SEED``, ``tarjet``). Anything else
-        is a variable of somebody's start-up file.
-
-        Raises
-        ------
-        ParameterError
-            A name is unknown, set twice to two values, or a value has the wrong type or is not one of the choices.
+        What must be a parameter is every name set by a *parameter cell* in IPython's history: one of plain values only,
+        among them a parameter, or one that papermill injected. Any other name is a variable of somebody's start-up
+        file. Without such a cell, every single value must be one whose name nearly is a parameter's.
         """
         known = {f.name: f.default for f in fields(cls)}
         cells = list(_parameter_cells(namespace.get("In", ()), {*known, "options"}))
         # A cell that was corrected and executed once more counts no longer.
         valid = [c for place, c in enumerate(cells) if not any(c & {*known} <= later for later in cells[place + 1 :])]
-        names = {name for cell in valid for name in cell} or {n for n in namespace if _nearly(n, namespace[n], known)}
+        meant = {n: (_close(n, known), value) for n, value in namespace.items() if not n.startswith("_")}
+        near = {n for n, (to, value) in meant.items() if to and isinstance(value, dict if "options" in to else _SINGLE)}
+        names = set().union(*valid) or near
         _refuse_unknown(sorted(names - {"options"}), known, "notebook parameter")
         values = {name: namespace[name] for name in known if name in namespace}
         options = namespace.get("options", {})
@@ -145,10 +137,10 @@ class Params:
 
     def for_notebook(self) -> dict[str, object]:
         """The parameters as a notebook takes them: five by name, what else differs from its default in `options`."""
-        values = asdict(self)
-        first = {name: values.pop(name) for name in NOTEBOOK_NAMES}
-        default = Params().as_dict()
-        return first | {"options": {name: value for name, value in values.items() if value != default[name]}}
+        values, default = self.as_dict(), Params().as_dict()
+        options = {name: value for name, value in values.items() if value != default[name]}
+        first = {name: values[name] for name in ("dataset", "data_root", "target", "profile", "seed")}
+        return first | {"options": {name: value for name, value in options.items() if name not in first}}
 
     @property
     def is_twin(self) -> bool:
@@ -172,9 +164,7 @@ class Params:
 
     def designs(self) -> list[Params]:
         """One set of parameters per column of the tables: both twins, or the one real data set."""
-        if not self.is_twin:
-            return [self]
-        return [replace(self, dataset=dataset) for dataset in DATASETS if dataset.startswith("twin")]
+        return [replace(self, dataset=name) for name in DATASETS[:2]] if self.is_twin else [self]
 
     def as_dict(self) -> dict:
         """All fields."""
@@ -187,7 +177,7 @@ class Params:
         return chosen | {"python": platform.python_version()} | versions
 
 
-NOTEBOOK_NAMES = ("dataset", "data_root", "target", "profile", "seed")
+_SINGLE = str | int | float
 CHOICES = {"dataset": DATASETS, "target": TARGETS, "profile": tuple(PROFILES), "crop": CROPS, "family": FAMILIES}
 CHOICES |= {"protocol": PROTOCOLS}
 
@@ -198,12 +188,6 @@ def _wrong(name: str, expected: str, got: object) -> ParameterError:
 
 def _close(name: str, known: Mapping[str, object]) -> list[str]:
     return difflib.get_close_matches(name.lower(), [*known, "options"], n=1, cutoff=0.75)
-
-
-def _nearly(name: str, value: object, known: Mapping[str, object]) -> bool:
-    """Whether a name of a namespace is a parameter's or was meant to be."""
-    single = isinstance(value, str | int | float) or (isinstance(value, dict) and _close(name, known) == ["options"])
-    return name in known or (single and not name.startswith("_") and bool(_close(name, known)))
 
 
 def _refuse_unknown(names: list[str], known: Mapping[str, object], what: str) -> None:
@@ -230,12 +214,12 @@ def _parameter_cells(history: object, known: set[str]) -> Iterator[set[str]]:
 
 def world_numbers(world: str) -> tuple[float, float, float, float]:
     """Variance shares of the feeling that both see, only the EEG sees and only the face shows, the rest to 1 being
-    rating noise; and log-power per unit of code in the EEG. A ParameterError if the text does not say that."""
+    rating noise; and log-power per unit of code in the EEG."""
     try:
         shared, eeg, video, *gain = (float(part) for part in world.split("/"))
         (gain,) = gain or (EEG_GAIN,)
     except ValueError:
-        raise _wrong("world", f"one of {', '.join(WORLDS)}, or {WORLD_NUMBERS}", repr(world)) from None
+        raise _wrong("world", WORLD_HELP, repr(world)) from None
     if not (min(shared, eeg, video) >= 0 and shared + eeg + video < 1 and 0 <= gain < float("inf")):
         raise _wrong("world", "shares of 0 or more with a sum below 1 and a gain of 0 or more", repr(world))
     return shared, eeg, video, gain
@@ -248,22 +232,17 @@ def world_name(shared: float, eeg: float, video: float, gain: float = EEG_GAIN) 
 
 def home() -> Path:
     """Folder of everything computed: ``CDGKD_HOME``, or ``build/`` beside the nearest ``pyproject.toml``."""
-    if os.environ.get("CDGKD_HOME"):
-        return Path(os.environ["CDGKD_HOME"]).expanduser().resolve()
+    if place := os.environ.get("CDGKD_HOME"):
+        return Path(place).expanduser().resolve()
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "pyproject.toml").is_file():
-            return folder / "build"
-    return here / "build"
+    return next((f for f in (here, *here.parents) if (f / "pyproject.toml").is_file()), here) / "build"
 
 
 def shown(path: str | os.PathLike) -> str:
     """`path` for display, without names of people and machines: relative to the folder of :func:`home`, or its end."""
     here = home().parent
-    for place in (Path(os.path.abspath(path)), Path(path).resolve()):  # the first keeps links inside the home
-        if place.is_relative_to(here):
-            return place.relative_to(here).as_posix()
-    return Path(path).name
+    places = Path(os.path.abspath(path)), Path(path).resolve()  # the first keeps links inside the home
+    return next((place.relative_to(here).as_posix() for place in places if place.is_relative_to(here)), Path(path).name)
 
 
 def n_cores() -> int:

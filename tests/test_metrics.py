@@ -6,7 +6,6 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from cdgkd_utils.results.metrics import (
-    LOWER_IS_BETTER,
     METRICS,
     MIN_WINDOWS,
     ChainAnswers,
@@ -37,7 +36,6 @@ def test_scores_by_hand():
     assert scores["brier"] == pytest.approx((0.01 + 0.16 + 0.04 + 0.36 + 0.64) / 5)
     assert scores["ece"] == pytest.approx((0.1 + 0.4 + 0.2 + 0.6 + 0.8) / 5)  # five bins of one window each
     assert set(METRICS) - set(scores) == {"expected_accuracy", "vote_accuracy", "worst_subject", "who"}
-    assert set(LOWER_IS_BETTER) <= set(METRICS)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -181,9 +179,6 @@ def test_one_class_leaves_the_balanced_scores_undefined_without_a_warning(recwar
         ([0, 1], [-3.0, 2.0], {}, "probability: .*not logits"),
         ([0, 1], [0.1, float("nan")], {}, "probability: "),
         ([0, 1], [0.1, 0.2], {"posterior": [0.1, 0.2, 0.3]}, "posterior: "),
-        ([0, 1], [0.1, 0.2], {"trial": [1, 1]}, "both or neither"),
-        ([0, 1, 1], [0.1, 0.2, 0.3], {"subject": [1, 1], "trial": [1, 2]}, "expected 3 values"),
-        ([0, 1, 1], [0.1, 0.2, 0.3], {"subject": [1, 1, 1], "trial": [1, 1, 2]}, "one label per trial"),
     ],
 )
 def test_wrong_input_is_named(y, probability, more, name):
@@ -223,8 +218,6 @@ def test_probabilities_by_hand_and_of_huge_logits():
     assert np.allclose(probabilities(2 * logits, 2.0), probabilities(logits))
     huge = high_probability(np.array([[0, 3e38], [3e38, 0], [-3e38, 3e38], [0, 800]], np.float32))
     assert np.allclose(huge, [1, 0, 1, 1])
-    with pytest.raises(ValueError, match="temperature"):
-        probabilities(logits, 0)
 
 
 def test_separation_by_hand_and_its_symmetries():
@@ -256,8 +249,6 @@ def test_what_a_guide_knows_and_remembers(tmp_path):
     assert found.loc["memory", "r_noise"] > 0.7 and found.loc["memory", "agreement"] == 1
     assert found.loc["memory", "nll"] == pytest.approx(-np.log(0.9))
     assert found.loc["memory", "entropy"] == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1))
-    with pytest.raises(ValueError, match="no part 'test_x'"):
-        guide_quality({"truth": tmp_path / "truth"}, "test_x")
 
 
 def test_a_chain_by_hand():

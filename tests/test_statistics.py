@@ -130,17 +130,3 @@ def test_holm_holds_the_family_rate():
     any_claim = np.mean([(holm(row) < 0.05).any() for row in p])
     low, high = binomial_bounds(3000, 1 - 0.99**5)  # of independent true nulls
     assert low <= any_claim <= high
-
-
-@pytest.mark.parametrize(
-    ("call", "name"),
-    [
-        (lambda: summarise([1, 2], 0, 5), "n_train"),
-        (lambda: summarise([1, 2], 5, float("nan")), "n_test"),
-        (lambda: summarise([1, 2], repeat=[0]), "repeat: expected 2"),
-        (lambda: holm([0.1, 1.2]), "p: "),
-    ],
-)
-def test_wrong_input_is_named(call, name):
-    with pytest.raises(ValueError, match=name):
-        call()

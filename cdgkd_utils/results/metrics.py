@@ -27,16 +27,12 @@ METRIC_NAMES = {
 }
 METRICS = tuple(METRIC_NAMES)
 FLOORS = ("majority", "who")  # of the test set, not of the method
-LOWER_IS_BETTER = ("ece", "brier")
 MIN_WINDOWS = 10  # of a subject, for its accuracy to be looked at alone
-N_BINS = 10
 NAN = float("nan")
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Class probabilities softmax(logits / T), shape (n_windows, n_classes); T above 0, larger is softer."""
-    if not temperature > 0:
-        raise ValueError(f"temperature: expected a number above 0, got {temperature}")
+    """Class probabilities softmax(logits / T), shape (n_windows, n_classes)."""
     return softmax(np.asarray(logits, dtype=float) / temperature, axis=1)
 
 
@@ -53,33 +49,20 @@ def score(
     subject: np.ndarray | None = None,
     trial: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Score the predicted probabilities of one test set.
+    """Score the predicted probabilities of one test set: shares in [0, 1] by :data:`METRICS`.
 
-    Parameters
-    ----------
-    y : ndarray, shape (n_windows,)
-        True labels from 0; with two classes 0 is low, 1 high.
-    probability : ndarray, shape (n_windows,) or (n_windows, n_classes)
-        P(high), or the probability of each class. The likeliest class is predicted, in a tie the first.
-    posterior : ndarray, shape (n_windows,), optional
-        The true P(high | latent), which only the synthetic twin knows.
-    subject, trial : ndarray, shape (n_windows,), optional
-        Subject of each window and its trial, numbered within the subject; both or neither.
+    `y`, labels from 0; `probability`, P(high) or that of each class, shape (n_windows, n_classes): the likeliest class
+    is predicted, in a tie the first; `posterior`, the true P(high | latent), which only the twin knows; `subject` and
+    `trial` of each window, the latter numbered within the subject.
 
-    Returns
-    -------
-    dict
-        Shares in [0, 1] by :data:`METRICS`. ``auc`` counts ties half; ``majority`` always says the test set's commonest
-        class; ``vote_accuracy`` (with `trial`) is that of the mean over a trial's windows; ``worst_subject`` the lowest
-        of a subject with :data:`MIN_WINDOWS` windows, to be compared on equal test sets only; ``expected_accuracy``
-        (with `posterior`) that over every rating these latents could have had. NaN where a score is not defined:
-        balanced accuracy, macro-F1 and AUC when `y` holds one class only.
+    ``auc`` counts ties half; ``majority`` always says the test set's commonest class; ``vote_accuracy`` is that of the
+    mean over a trial's windows; ``worst_subject`` the lowest of a subject with :data:`MIN_WINDOWS` windows;
+    ``expected_accuracy`` (with `posterior`) that over every rating these latents could have had. NaN where a score is
+    not defined: balanced accuracy, macro-F1 and AUC when `y` holds one class only.
     """
     y = np.asarray(y)
-    if y.ndim != 1 or len(y) == 0:
-        raise ValueError(f"y: expected a non-empty one-dimensional array, got shape {y.shape}")
     p = _by_class(probability, len(y))
-    if not np.isin(y, np.arange(p.shape[1])).all():
+    if not len(y) or not np.isin(y, np.arange(p.shape[1])).all():
         raise ValueError(f"y: expected labels 0 to {p.shape[1] - 1}, got {np.unique(y)[:5].tolist()}")
     y, predicted, two = y.astype(int), p.argmax(axis=1), p.shape[1] == 2
     right, counts = predicted == y, np.bincount(y, minlength=p.shape[1])
@@ -97,14 +80,13 @@ def score(
     }
     if len(classes) < 2:
         scores |= dict.fromkeys(("balanced_accuracy", "macro_f1", "auc"), NAN)
-    if (subject is None) != (trial is None):
-        raise ValueError("subject and trial: expected both or neither; trials are numbered within subjects")
     if subject is not None:
-        scores["vote_accuracy"] = _vote_accuracy(y, p, trial_codes(subject, trial))
-        person = np.unique(subject, return_inverse=True)[1]
-        n = np.bincount(person)
-        shares = np.bincount(person, right)[n >= MIN_WINDOWS] / n[n >= MIN_WINDOWS]
-        scores["worst_subject"] = float(shares.min()) if len(shares) else NAN
+        code = trial_codes(subject, trial)
+        means = pd.DataFrame(p).groupby(code).mean().round(9)  # a tie up to rounding is a tie
+        votes, label = means.to_numpy().argmax(axis=1), pd.Series(y).groupby(code).first()
+        scores["vote_accuracy"] = float((votes == label).mean())
+        people = pd.Series(right).groupby(np.asarray(subject)).agg(["size", "mean"])
+        scores["worst_subject"] = float(people.loc[people["size"] >= MIN_WINDOWS, "mean"].min())
     if posterior is not None:
         truth = _by_class(posterior, len(y), "posterior")
         scores["expected_accuracy"] = float(truth[np.arange(len(y)), predicted].mean())
@@ -113,10 +95,8 @@ def score(
 
 def _by_class(probability: np.ndarray, n_windows: int, name: str = "probability") -> np.ndarray:
     p = np.asarray(probability, dtype=float)
-    if len(p) != n_windows or p.ndim > 2:
-        raise ValueError(f"{name}: expected one value (or one per class) for each of {n_windows}, got shape {p.shape}")
-    if not ((p >= 0) & (p <= 1)).all():  # NaN is refused too
-        raise ValueError(f"{name}: expected finite values in [0, 1]; pass probabilities, not logits")
+    if len(p) != n_windows or not ((p >= 0) & (p <= 1)).all():  # NaN is refused too
+        raise ValueError(f"{name}: expected values in [0, 1], not logits, for each of {n_windows}, got {p.shape}")
     return np.column_stack([1 - p, p]) if p.ndim == 1 else p
 
 
@@ -127,22 +107,9 @@ def trial_codes(subject: np.ndarray, trial: np.ndarray) -> np.ndarray:
 
 def _auc(positive: np.ndarray, values: np.ndarray) -> float:
     """Mann-Whitney's U over the number of pairs of a positive and another window."""
-    n, pairs = positive.sum(), positive.sum() * (~positive).sum()
+    n = positive.sum()
+    pairs = n * (len(positive) - n)
     return float((rankdata(values)[positive].sum() - n * (n + 1) / 2) / pairs) if pairs else NAN
-
-
-def _vote_accuracy(y: np.ndarray, p: np.ndarray, code: np.ndarray) -> float:
-    if len(code) != len(y):
-        raise ValueError(f"subject and trial: expected {len(y)} values, one per label, got {len(code)}")
-    label = np.zeros(code.max() + 1, dtype=int)
-    label[code] = y
-    if (label[code] != y).any():
-        raise ValueError(
-            "y: a trial holds windows of several labels; expected one label per trial, as its rating is one"
-        )
-    sums = np.stack([np.bincount(code, column) for column in p.T], axis=1)
-    votes = (sums / np.bincount(code)[:, None]).round(9)  # a tie up to rounding is a tie
-    return float((votes.argmax(axis=1) == label).mean())
 
 
 def knows_only_who(labels: np.ndarray, subject: np.ndarray, train: np.ndarray, part: np.ndarray) -> float:
@@ -159,7 +126,7 @@ def knows_only_who(labels: np.ndarray, subject: np.ndarray, train: np.ndarray, p
     return float((said[code[part]] == labels[part]).mean())
 
 
-def calibration_error(y: np.ndarray, probability: np.ndarray, n_bins: int = N_BINS) -> float:
+def calibration_error(y: np.ndarray, probability: np.ndarray, n_bins: int = 10) -> float:
     """Mean distance of predicted and observed share over bins (ECE); of truth: :func:`error_if_calibrated`."""
     number = np.searchsorted(np.arange(1, n_bins) / n_bins, probability, side="left")
     # n_b / n times |mean difference in bin b| is |sum of differences in bin b| / n.
@@ -193,7 +160,6 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"gap_within": float(gap / within) if within > 0 else NAN, "silhouette": silhouette}
 
 
-QUALITIES = ("nll", "entropy", "agreement", "r_posterior", "r_noise")
 # Recipes that teach, by what they are called.
 GUIDES = {
     "fusion_rebalanced": "teacher",
@@ -213,32 +179,25 @@ def guide_quality(folders: Mapping[str, Path], part: str = "train") -> pd.DataFr
     true posterior; ``r_noise``, with label - posterior, the part of a rating that is chance, which only memory can
     know. The last two are NaN where the truth is not stored or one side is constant.
     """
-    rows = {name: _quality(folder, part) for name, folder in folders.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(QUALITIES)).rename_axis("guide")
-
-
-def _quality(folder: Path, part: str) -> dict[str, float]:
-    with np.load(folder / "outputs.npz") as outputs:
-        if part not in outputs.files:
-            raise ValueError(f"part: run {folder.name} has no part {part!r}; it has {', '.join(outputs.files)}")
-        rows = outputs[part]
-        p, labels = probabilities(outputs["logits"][rows]), outputs["labels"][rows]
-        posterior = outputs["posterior"][rows] if len(outputs["posterior"]) else np.full(len(rows), NAN)
-    said = np.maximum(p[np.arange(len(rows)), labels], np.finfo(float).tiny)
-    return {
-        "nll": float(-np.log(said).mean()),
-        "entropy": float(entropy(p).mean()),
-        "agreement": float((p.argmax(axis=1) == labels).mean()),
-        "r_posterior": _correlation(p[:, -1], posterior),
-        "r_noise": _correlation(p[:, -1], labels - posterior),
-    }
+    found = {}
+    for name, folder in folders.items():
+        with np.load(folder / "outputs.npz") as outputs:
+            rows = outputs[part]
+            p, labels = probabilities(outputs["logits"][rows]), outputs["labels"][rows]
+            posterior = outputs["posterior"][rows] if len(outputs["posterior"]) else np.full(len(rows), NAN)
+        said = np.maximum(p[np.arange(len(rows)), labels], np.finfo(float).tiny)
+        found[name] = {
+            "nll": float(-np.log(said).mean()),
+            "entropy": float(entropy(p).mean()),
+            "agreement": float((p.argmax(axis=1) == labels).mean()),
+            "r_posterior": _correlation(p[:, -1], posterior),
+            "r_noise": _correlation(p[:, -1], labels - posterior),
+        }
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis("guide")
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return NAN if np.isnan(b).any() or np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(a, b)[0, 1])
-
-
-LABELS = "labels"  # name of the truth beside the networks'
 
 
 @dataclass(frozen=True)
@@ -252,7 +211,6 @@ class ChainAnswers:
 
     @property
     def guides(self) -> list[str]:
-        """All networks but the student."""
         return list(self.logits)[:-1]
 
     def rows(self, part: str) -> np.ndarray:
@@ -261,11 +219,10 @@ class ChainAnswers:
 
     def agreement(self, part: str) -> pd.DataFrame:
         """Share of windows of a part for which each pair of networks, and the labels, say the same; symmetric."""
-        rows = self.rows(part)
-        answers = {name: logits[rows].argmax(axis=1) for name, logits in self.logits.items()}
-        answers[LABELS] = self.labels[rows]
-        shares = [[float(np.mean(a == b)) for b in answers.values()] for a in answers.values()]
-        return pd.DataFrame(shares, index=list(answers), columns=list(answers))
+        rows = self.parts[part]
+        said = {name: logits[rows].argmax(axis=1) for name, logits in self.logits.items()}
+        said = pd.DataFrame(said | {"labels": self.labels[rows]})
+        return pd.DataFrame({name: said.eq(said[name], axis=0).mean() for name in said})
 
 
 def entropy(probability: np.ndarray) -> np.ndarray:

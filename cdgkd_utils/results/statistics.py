@@ -1,17 +1,6 @@
-"""Intervals, paired tests and claims for repeated hold-out runs, whose training sets overlap.
-
-Runs that share training windows are correlated, so the ordinary standard error is too small: the factor 1/n of the
-variance of the mean becomes 1/n + n_test/n_train. On the twin every repetition draws people of its own: the means of
-its repetitions are independent, and an ordinary t test over them is right.
-
-References
-----------
-C. Nadeau and Y. Bengio, Inference for the generalization error, Machine Learning 52, 2003, section 4.1.2.
-R. R. Bouckaert and E. Frank, Evaluating the replicability of significance tests for comparing learning algorithms,
-PAKDD 2004, section 3 (the same correction for repeated k-fold cross-validation).
-S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979.
-G. Cumming and S. Finch, A primer on confidence intervals, Educational and Psychological Measurement 61, 2001.
-"""
+"""Intervals, paired tests and claims for repeated hold-out runs, whose training sets overlap (Nadeau and Bengio,
+Machine Learning 52, 2003, 4.1.2; Bouckaert and Frank, PAKDD 2004) or which are those of independent repetitions;
+families of tests by Holm (Scand. J. Statistics 6, 1979), effect sizes by Cumming and Finch (2001)."""
 
 from __future__ import annotations
 
@@ -38,101 +27,67 @@ CELL = ["world", "dataset", "target", "protocol"]
 def summarise(values: np.ndarray, n_train: float = 1.0, n_test: float = 0.0, repeat: np.ndarray | None = None) -> dict:
     """Mean of repeated runs (or of paired differences between them), its interval and its test against zero.
 
-    Parameters
-    ----------
-    values : ndarray, shape (n_runs,)
-        One score or difference per run; NaN is left out.
-    n_train, n_test : float
-        Trials in the training and test part of a run; `n_test` 0 makes the test the ordinary one.
-    repeat : ndarray, shape (n_runs,), optional
-        Repetition of each run, for repetitions that share no data: the test is that of their means, and
-        `n_train` and `n_test` count nothing.
+    Of `values`, one per run, NaN is left out. `n_train, n_test`: trials in a run's parts; runs that share training
+    trials are correlated, so the factor 1/n of the variance of the mean becomes 1/n + n_test/n_train. `repeat`:
+    repetition of each run, where repetitions share no data, as the twin's: the test is the ordinary one of their means.
 
-    Returns
-    -------
-    dict
-        ``mean, sd, n_runs`` over runs; ``n`` independent units, ``low, high`` (95 %), ``low90, high90``, ``t``, ``p``,
-        ``p_naive`` (t test over runs), ``dz`` = mean / sd over the units, ``scale`` = dz / t, and ``detectable``: the
-        difference that 4 of 5 such experiments would find. NaN for fewer than two units, or equal ones, whose variance
-        is not known; if all are 0, t = 0 and p = 1.
-
-    Raises
-    ------
-    ValueError
-        A size is not positive, or the lengths differ.
+    Returns ``mean, sd, n_runs`` over runs; ``n`` independent units, ``low, high`` (95 %), ``low90, high90``, ``t``,
+    ``p``, ``p_naive`` (t test over runs), ``dz`` = mean / sd over the units, ``scale`` = dz / t, and ``detectable``:
+    the difference that 4 of 5 such experiments would find. NaN for fewer than two units, or equal ones, whose variance
+    is not known; if all are 0, t = 0 and p = 1.
     """
-    if not (n_train > 0 and n_test >= 0):
-        raise ValueError(f"n_train and n_test: expected positive numbers, got {n_train} and {n_test}")
     values = np.asarray(values, dtype=float).ravel()
     kept = np.isfinite(values)
     runs = units = values[kept]
     if repeat is not None:
-        if len(np.ravel(repeat)) != len(values):
-            raise ValueError(f"repeat: expected {len(values)} values, one per run, got {len(np.ravel(repeat))}")
         units, n_test = pd.Series(runs).groupby(np.ravel(repeat)[kept]).mean().to_numpy(), 0.0
     n = len(units)
-    found = dict.fromkeys(("low", "high", "low90", "high90", "t", "p", "p_naive", "dz", "scale"), NAN)
-    found |= {"detectable": NAN, "mean": float(units.mean()) if n else NAN, "n": n, "n_runs": len(runs)}
+    found = dict.fromkeys(("low", "high", "low90", "high90", "t", "p", "p_naive", "dz", "scale", "detectable"), NAN)
+    found |= {"mean": float(units.mean()) if n else NAN, "n": n, "n_runs": len(runs)}
     found["sd"] = NAN if len(runs) < 2 else 0.0 if _equal(runs) else float(runs.std(ddof=1))
     if n < 2:
         return found
     if _equal(units):
         return found | ({"t": 0.0, "p": 1.0, "p_naive": 1.0, "dz": 0.0} if np.allclose(units, 0, atol=1e-12) else {})
-    sd, scale = float(units.std(ddof=1)), np.sqrt(1 / n + n_test / n_train)
-    t, naive = found["mean"] / (sd * scale), found["mean"] / (found["sd"] / np.sqrt(len(runs)))
-    quantile = {share: float(special.stdtrit(n - 1, share)) * sd * scale for share in (0.8, 0.95, 0.975)}
-    return found | {
-        "low": found["mean"] - quantile[0.975],
-        "high": found["mean"] + quantile[0.975],
-        "low90": found["mean"] - quantile[0.95],
-        "high90": found["mean"] + quantile[0.95],
-        "t": float(t),
-        "p": float(2 * special.stdtr(n - 1, -abs(t))),
-        "p_naive": float(2 * special.stdtr(len(runs) - 1, -abs(naive))),
-        "dz": found["mean"] / sd,
-        "scale": float(scale),
-        "detectable": quantile[0.975] + quantile[0.8],
-    }
+    mean, sd, scale = found["mean"], float(units.std(ddof=1)), float(np.sqrt(1 / n + n_test / n_train))
+    half, half90, power = (float(special.stdtrit(n - 1, share)) * sd * scale for share in (0.975, 0.95, 0.8))
+    t, naive = mean / (sd * scale), mean / (found["sd"] / np.sqrt(len(runs)))
+    found |= {"low": mean - half, "high": mean + half, "low90": mean - half90, "high90": mean + half90}
+    found |= {"t": t, "dz": mean / sd, "scale": scale, "detectable": half + power}
+    p, p_naive = 2 * special.stdtr(n - 1, -abs(t)), 2 * special.stdtr(len(runs) - 1, -abs(naive))
+    return found | {"p": float(p), "p_naive": float(p_naive)}
 
 
-def _equal(values: np.ndarray) -> bool:
-    """Equal up to rounding, which leaves a standard deviation that is tiny but not 0."""
+def _equal(values: np.ndarray) -> bool:  # up to rounding, which leaves a standard deviation that is tiny but not 0
     return bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
 
 
 def effect_interval(found: dict) -> tuple[float, float]:
-    """95 % interval of ``dz`` in :func:`summarise`: it excludes 0 exactly where p < .05 (Cumming and Finch).
+    """95 % interval of ``dz`` in :func:`summarise`: the effects under which the observed t cuts off 2.5 %.
 
-    Its ends are the effects under which the observed t cuts off 2.5 %. Given its standard deviation, whose distribution
-    is taken at 4000 equal steps, t is normal around the noncentrality; SciPy's own noncentral t is NaN far out.
+    Given its standard deviation, whose distribution is taken at 4000 equal steps, t is normal around the noncentrality;
+    SciPy's own noncentral t is NaN far out.
     """
     t, df = found["t"], found["n"] - 1
     if np.isnan(found["scale"]):
         return NAN, NAN
     sds = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df)
     ends = np.sort(t * sds[[0, -1]]) + np.array([-10.0, 10.0])
-
-    def bound(share: float) -> float:
-        return found["scale"] * float(optimize.brentq(lambda x: special.ndtr(t * sds - x).mean() - share, *ends))
-
-    return bound(0.975), bound(0.025)
+    low, high = (
+        optimize.brentq(lambda x, share=share: special.ndtr(t * sds - x).mean() - share, *ends)
+        for share in (0.975, 0.025)
+    )
+    return found["scale"] * low, found["scale"] * high
 
 
 def holm(p: Iterable[float]) -> np.ndarray:
     """Holm's correction, which makes p values hold together as a family; NaN (not tested) stays and does not count."""
     p = np.asarray(p, dtype=float)
     tested = np.flatnonzero(np.isfinite(p))
-    if len(tested) and (p[tested].min() < 0 or p[tested].max() > 1):
-        raise ValueError(f"p: expected values in [0, 1], got {p[tested].min()} .. {p[tested].max()}")
     adjusted = np.full(p.shape, np.nan)
     order = tested[np.argsort(p[tested], kind="stable")]
     adjusted[order] = np.minimum(np.maximum.accumulate((len(order) - np.arange(len(order))) * p[order]), 1.0)
     return adjusted
-
-
-def telling_metric(scores: pd.DataFrame) -> str:
-    """The metric that differences are judged by: the least noisy one that these runs have (the twin's truth)."""
-    return "expected_accuracy" if (scores["metric"] == "expected_accuracy").any() else "balanced_accuracy"
 
 
 def kind_of_test(scores: pd.DataFrame) -> str:
@@ -144,26 +99,12 @@ def kind_of_test(scores: pd.DataFrame) -> str:
 def compare(
     scores: pd.DataFrame, table: int, better: str, than: Iterable[str], metric: str, *, pooled: bool = False
 ) -> pd.DataFrame:
-    """One method minus others on the runs they share, in percentage points.
+    """One method minus others on the runs of one world that they share, in points; methods without a run are left out.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        From :func:`~.tables.collect`, of one world.
-    table : {1, 2}
-    better : str
-    than : iterable of str
-        Methods without a run are left out.
-    metric : str
-    pooled : bool
-        One row per method, of the differences averaged within a run over data sets, targets and protocols;
-        else one per data set, target, protocol and method.
-
-    Returns
-    -------
-    DataFrame
-        ``world, dataset, target, protocol`` ("" where pooled), ``method``, those of :func:`summarise`, ``dz_low,
-        dz_high``, ``p_holm`` over all rows of this frame, and ``test`` as :func:`kind_of_test` says.
+    `pooled`: one row per method, of the differences averaged within a run over data sets, targets and protocols; else
+    one per data set, target, protocol and method. Returns ``world, dataset, target, protocol`` ("" where pooled),
+    ``method``, those of :func:`summarise`, ``dz_low, dz_high``, ``p_holm`` over all rows, and ``test`` as
+    :func:`kind_of_test` says.
     """
     than = [method for method in dict.fromkeys(than) if method != better]
     chosen = scores[(scores["table"] == table) & (scores["metric"] == metric)]
@@ -193,17 +134,14 @@ def judge_claims(scores: pd.DataFrame, metric: str = "") -> pd.DataFrame:
     the largest of all (each must be beaten) or, where it is behind, that of being behind, corrected for the number of
     rivals. A world's p values are then corrected together by Holm, those of our own methods apart.
 
-    Returns
-    -------
-    DataFrame
-        One row per world and claim that has runs: ``world, data, profile, claim, source, table, better``, ``rival``
-        (the best), ``beaten`` (those shown to be worse, of all tested), the columns of :func:`compare`, ``metric``,
-        ``verdict`` ("holds", "against", "no difference", within 1 point either way, or "not shown") and ``why``: a list
-        of the claim's other comparisons that were run on these data, (text, mean, low, high, n).
+    Returns one row per world and claim that has runs: the claim, ``rival`` (the best), ``beaten`` (those shown to be
+    worse, of all tested), the columns of :func:`compare`, ``verdict`` ("holds", "against", "no difference", within 1
+    point either way, or "not shown") and ``why``: its other comparisons on these data, (text, mean, low, high, n).
     """
     rows = []
     for world, runs in scores.groupby("world", sort=False):
-        used, mine = metric or telling_metric(runs), []
+        known = (runs["metric"] == "expected_accuracy").any()  # the least noisy, where the truth is known
+        used, mine = metric or ("expected_accuracy" if known else "balanced_accuracy"), []
         for claim in CLAIMS:
             pooled = compare(runs, claim.table, claim.better, claim.than, used, pooled=True)
             pooled = pooled[pooled["n"] > 0]
@@ -234,10 +172,7 @@ def _verdict(row: dict, p: float) -> str:
 
 
 def claims_text(claims: pd.DataFrame) -> str:
-    """What the paper claims in three lines each: its numbers, what holds here, and the experiments that say why.
-
-    Takes :func:`judge_claims`; Markdown, the same in notebook 05 and in figures/RESULTS.md.
-    """
+    """Markdown from :func:`judge_claims`, three lines a claim: the paper's numbers, what holds here, and why."""
     lines = []
     for claim in CLAIMS:
         here, why = [], []
@@ -245,8 +180,8 @@ def claims_text(claims: pd.DataFrame) -> str:
             where, beats = row.world or row.data, f", beats {row.beaten}" if len(claim.than) > 1 else ""
             points = _points(row.mean, row.low, row.high)
             here.append(f"{where}: **{row.verdict}**, {points} over {display_name(row.rival)}, n = {row.n}{beats}")
-            found = "; ".join(f"{text} {_points(*numbers)}" for text, *numbers, _ in row.why)
-            why += [f"{where}: {found}"] if found else []
+            if row.why:
+                why.append(f"{where}: " + "; ".join(f"{text} {_points(*numbers)}" for text, *numbers, _ in row.why))
         if here:
             lines += [f"**{claim.text}** ({claim.source})", f"- *Paper:* {_printed(claim)}"]
             lines.append(f"- *Here:* {'; '.join(here)}.")

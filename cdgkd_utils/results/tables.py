@@ -6,26 +6,16 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..config import Params
+from . import paper as printed
 from .metrics import FLOORS, METRIC_NAMES, METRICS, knows_only_who, probabilities, score, trial_codes
-from .paper import (
-    COLUMNS,
-    DATASET_NAMES,
-    PROTOCOL_NAMES,
-    ROWS,
-    SHORT_ROWS,
-    TABLE_TITLES,
-    VARIANTS,
-    display_name,
-    in_order,
-    paper_accuracy,
-    place,
-)
+from .paper import PROTOCOL_NAMES, display_name, in_order, paper_accuracy
 from .statistics import CELL, INTERVALS, kind_of_test, summarise
 
 RUN = [*CELL, "table", "method", "repeat", "fold"]
@@ -37,25 +27,13 @@ LONG += ["profile", "data"]
 def collect(
     runs: Iterable[tuple[Params, int, Path]], expected: Mapping[tuple[str, str], int] | None = None
 ) -> pd.DataFrame:
-    """Scores of stored runs, the tidy table from which all others are made.
+    """Scores of stored runs (parameters, repetition, folder), the tidy table from which all others are made.
 
-    Parameters
-    ----------
-    runs : iterable of (parameters, repetition, run folder)
-    expected : mapping of (world, data set) to int, optional
-        Runs that make a cell complete; default: the runs that are there.
-
-    Returns
-    -------
-    DataFrame
-        Columns :data:`SCORES`, one row per run, test part and metric; ``value`` is a share in [0, 1], ``dataset`` the
-        paper's data set whose design the data have, ``world`` the twin's ("" on files), ``n_train`` and ``n_test``
-        count trials. Runs that stand in no table, such as assistants, are left out.
-
-    Raises
-    ------
-    ValueError
-        A run cannot be scored, stands there twice, or runs of two profiles or data are mixed; names the run.
+    `expected`: runs that make a cell complete, by (world, data set); default: those that are there. Returns columns
+    :data:`SCORES`, one row per run, test part and metric; ``value`` is a share in [0, 1], ``dataset`` the paper's data
+    set whose design the data have, ``world`` the twin's ("" on files), ``n_train`` and ``n_test`` count trials. Runs
+    that stand in no table, such as assistants, are left out. A run that cannot be scored or stands there twice, and
+    runs of two profiles or data, are a ValueError that names the run.
     """
     scores = pd.DataFrame([row for run in runs for row in score_run(*run) if row["table"]], columns=SCORES)
     if twice := list(scores[scores.duplicated([*RUN, "metric"])]["run"].unique()):
@@ -72,7 +50,7 @@ def collect(
 def score_run(params: Params, repeat: int, folder: Path) -> list[dict]:
     """The rows of :func:`collect` of one stored run, also where its ``table`` is 0; `repeat` is its repetition."""
     spec, result = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("spec.json", "result.json"))
-    table, row = place(spec["recipe"]["name"])
+    table, row = printed.place(spec["recipe"]["name"])
     if not table:  # a method of one's own: as its record says
         table, row = result.get("table", 0), result.get("row", row)
     with np.load(folder / "outputs.npz") as stored:
@@ -99,46 +77,31 @@ def score_run(params: Params, repeat: int, folder: Path) -> list[dict]:
 
 
 def results_table(scores: pd.DataFrame, table: int) -> pd.DataFrame:
-    """Summarise the runs of one of the paper's tables, in long form, with the rows nobody ran.
+    """Summarise the runs of one of the paper's tables (1 or 2) from :func:`collect`, with the rows nobody ran.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        From :func:`collect`.
-    table : {1, 2}
-
-    Returns
-    -------
-    DataFrame
-        Columns :data:`LONG`; ``mean, sd, low, high`` (95 %) and ``paper`` in %. ``interval`` says what the interval
-        allows for, as in :func:`~.statistics.kind_of_test`. For every target and protocol with runs, each method of the
-        table has an accuracy row; one without runs has ``n_runs`` 0 and NaN.
+    Returns columns :data:`LONG`; ``mean, sd, low, high`` (95 %) and ``paper`` in %. ``interval`` says what the interval
+    allows for, as in :func:`~.statistics.kind_of_test`. For every target and protocol with runs, each method of the
+    table has an accuracy row; one without runs has ``n_runs`` 0 and NaN.
     """
     rows = []
     for (world, dataset), design in scores.groupby(["world", "dataset"], sort=False):
         kind, runs = kind_of_test(design), design[design["table"] == table]
         groups = dict(list(runs.groupby(["target", "protocol", "method", "metric"])))
-        constant = design[["n_expected", "profile", "data"]].iloc[0].to_dict() | {"interval": kind}
-        for target, protocol in runs[["target", "protocol"]].drop_duplicates().itertuples(index=False):
-            for method in dict.fromkeys((*ROWS[table], *runs["method"])):
-                for metric in METRICS:
-                    part = groups.get((target, protocol, method, metric))
-                    if part is None and metric != "accuracy":
-                        continue
-                    cell = dict(
-                        zip([*CELL, "table", "method"], (world, dataset, target, protocol, table, method), strict=True)
-                    )
-                    paper = paper_accuracy(table, method, dataset, target) if metric == "accuracy" else math.nan
-                    rows.append(cell | constant | {"metric": metric, "paper": paper} | _summary(part, kind))
+        constant = {"world": world, "dataset": dataset, "table": table, "interval": kind}
+        constant |= design[["n_expected", "profile", "data"]].iloc[0].to_dict()
+        cells = runs[["target", "protocol"]].drop_duplicates().itertuples(index=False)
+        methods = dict.fromkeys((*printed.ROWS[table], *runs["method"]))
+        for (target, protocol), method, metric in product(cells, methods, METRICS):
+            part = groups.get((target, protocol, method, metric), scores[:0])
+            if part.empty and metric != "accuracy":
+                continue
+            repeat = part["repeat"] if kind == "repetitions" else None
+            found = summarise(100 * part["value"], part["n_train"].mean(), part["n_test"].mean(), repeat)
+            found |= {end: float(np.clip(found[end], 0, 100)) for end in ("low", "high")}
+            paper = paper_accuracy(table, method, dataset, target) if metric == "accuracy" else math.nan
+            cell = {"target": target, "protocol": protocol, "method": method, "metric": metric, "paper": paper}
+            rows.append(constant | cell | found)
     return pd.DataFrame(rows, columns=LONG)
-
-
-def _summary(part: pd.DataFrame | None, kind: str) -> dict:
-    if part is None:
-        return summarise([]) | {"n_runs": 0}
-    repeat = part["repeat"].to_numpy() if kind == "repetitions" else None
-    found = summarise(100 * part["value"], part["n_train"].mean(), part["n_test"].mean(), repeat)
-    return found | {end: float(np.clip(found[end], 0, 100)) for end in ("low", "high")}
 
 
 def one_table(long: pd.DataFrame, dataset: str = "", world: str = "") -> pd.DataFrame:
@@ -156,13 +119,9 @@ def one_table(long: pd.DataFrame, dataset: str = "", world: str = "") -> pd.Data
 def readable(long: pd.DataFrame, dataset: str = "", metric: str = "accuracy", world: str = "") -> pd.DataFrame:
     """A table as people read it: methods down, target and protocol across, in %.
 
-    Returns
-    -------
-    DataFrame
-        Strings. A cell reads ``63.1 ± 1.2 [60.9, 65.3] n=3/3`` (mean ± sd over runs, 95 % interval, runs done of runs
-        expected) or ``0 of 3``; beside the accuracy of each target stands the paper's. The last rows are the floors:
-        the majority class, and on known people what knowing only who it is would score. Rows marked * are not the
-        paper's.
+    A cell reads ``63.1 ± 1.2 [60.9, 65.3] n=3/3`` (mean ± sd over runs, 95 % interval, runs done of runs expected) or
+    ``0 of 3``; beside the accuracy of each target stands the paper's. The last rows are the floors: the majority class,
+    and on known people what knowing only who it is would score. Rows marked * are not the paper's.
     """
     part = one_table(long, dataset, world)
     cells = {(r.method, r.target, r.protocol): r for r in part[part["metric"] == metric].itertuples()}
@@ -171,22 +130,28 @@ def readable(long: pd.DataFrame, dataset: str = "", metric: str = "accuracy", wo
     for target in dict.fromkeys(part["target"]):
         for protocol in in_order(part["protocol"]):
             texts = [cell_text(cells.get((method, target, protocol)), n_expected) for method in methods]
-            floors = _floors(part, target, protocol) if metric == "accuracy" else ["–"] * len(FLOORS)
+            floors = _floors(part, target, protocol) if metric == "accuracy" else ["–", "–"]
             columns[target, PROTOCOL_NAMES[protocol]] = [*texts, *floors]
         if metric == "accuracy":
             numbers = [paper_accuracy(int(part["table"].iloc[0]), m, part["dataset"].iloc[0], target) for m in methods]
-            columns[target, "paper"] = [*(_number(number, 2) for number in numbers), *["–"] * len(FLOORS)]
-    index = [*map(display_name, methods), *(METRIC_NAMES[floor] for floor in FLOORS)]
-    return pd.DataFrame(columns, index=pd.Index(index, name="method")).rename_axis(columns=("target", "protocol"))
+            columns[target, "paper"] = [*(_number(number, 2) for number in numbers), "–", "–"]
+    return pd.DataFrame(columns, index=_names(methods)).rename_axis(columns=("target", "protocol"))
+
+
+def _names(methods: Iterable[str]) -> pd.Index:
+    return pd.Index([*map(display_name, methods), *(METRIC_NAMES[floor] for floor in FLOORS)], name="method")
 
 
 def cell_text(row, n_expected: int) -> str:
     """One cell of :func:`readable` from a row of the long table, or from None where there is no row."""
     if row is None or row.n_runs == 0 or math.isnan(row.mean):
         return f"0 of {n_expected}"
-    sd = "" if math.isnan(row.sd) else f" ± {row.sd:.1f}"
     interval = "" if math.isnan(row.low) else f" [{row.low:.1f}, {row.high:.1f}]"
-    return f"{row.mean:.1f}{sd}{interval} n={row.n_runs}/{row.n_expected}"
+    return f"{_mean(row.mean, row.sd)}{interval} n={row.n_runs}/{row.n_expected}"
+
+
+def _mean(mean: float, sd: float) -> str:
+    return _number(mean, 1) + ("" if math.isnan(sd) else f" ± {sd:.1f}")
 
 
 def _floors(part: pd.DataFrame, target: str, protocol: str) -> list[str]:
@@ -201,18 +166,17 @@ def _number(value: float, digits: int) -> str:
 def caption(long: pd.DataFrame, dataset: str = "", world: str = "") -> str:
     """What a table shows, under which profile, on which data and from how many runs."""
     row = one_table(long, dataset, world).iloc[0]
-    return (
-        f"Table {row['table']}, {TABLE_TITLES[row['table']]}, in the paper's {DATASET_NAMES[row['dataset']]} columns; "
-        f"data: {row['data']}; profile: {row['profile']}; {row['n_expected']} runs a cell, intervals "
-        f"{INTERVALS[row['interval']]}"
-    )
+    what = f"Table {row['table']}, {printed.TABLE_TITLES[row['table']]}, in the paper's"
+    runs = f"{row['n_expected']} runs a cell, intervals {INTERVALS[row['interval']]}"
+    data = f"data: {row['data']}; profile: {row['profile']}"
+    return f"{what} {printed.DATASET_NAMES[row['dataset']]} columns; {data}; {runs}"
 
 
 def poster_caption(long: pd.DataFrame) -> str:
     """What :func:`poster_table` shows of a long table of one world."""
     row, where = long.iloc[0], PROTOCOL_NAMES[in_order(long["protocol"])[0]]
-    what = f"Table {row['table']}, {TABLE_TITLES[row['table']]}: accuracy on {where} in %, mean ± sd over "
-    return what + f"n = {row['n_expected']} runs (the paper's number); {row['data']}, profile {row['profile']}"
+    what = f"Table {row['table']}, {printed.TABLE_TITLES[row['table']]}: accuracy on {where} in %, mean ± sd over"
+    return f"{what} n = {row['n_expected']} runs (the paper's number); {row['data']}, profile {row['profile']}"
 
 
 def poster_table(long: pd.DataFrame, rows: Sequence[str] = (), world: str = "") -> pd.DataFrame:
@@ -223,30 +187,23 @@ def poster_table(long: pd.DataFrame, rows: Sequence[str] = (), world: str = "") 
     """
     part = long[long["world"] == (world or long["world"].iloc[0])]
     table, protocol = int(part["table"].iloc[0]), in_order(part["protocol"])[0]
-    part, rows = part[part["protocol"] == protocol], list(rows or SHORT_ROWS[table])
+    part, rows = part[part["protocol"] == protocol], list(rows or printed.SHORT_ROWS[table])
     columns = {}
-    for dataset, target in COLUMNS:
+    for dataset, target in printed.COLUMNS:
         here = part[(part["dataset"] == dataset) & (part["target"] == target)]
-        mean = here.set_index(["method", "metric"])
+        ours = here[here["metric"] == "accuracy"].set_index("method").reindex(rows)
         texts = []
-        for method in rows:
-            found = mean.loc[(method, "accuracy")] if (method, "accuracy") in mean.index else None
-            ours = "–" if found is None or not found["n_runs"] else f"{found['mean']:.1f}"
-            spread = "" if ours == "–" or math.isnan(found["sd"]) else f" ± {found['sd']:.1f}"
-            printed = _number(paper_accuracy(table, method, dataset, target), 2)
-            texts.append(f"{ours}{spread} ({printed})" if {ours, printed} != {"–"} else "–")
-        columns[DATASET_NAMES[dataset], target] = texts + (_floors(here, target, protocol) if len(here) else ["–", "–"])
-    index = [*map(display_name, rows), *(METRIC_NAMES[floor] for floor in FLOORS)]
-    return pd.DataFrame(columns, index=pd.Index(index, name="method"))
+        for method, mean, sd in ours[["mean", "sd"]].itertuples():
+            both = _mean(mean, sd), _number(paper_accuracy(table, method, dataset, target), 2)
+            texts.append("–" if both == ("–", "–") else f"{both[0]} ({both[1]})")
+        columns[printed.DATASET_NAMES[dataset], target] = texts + _floors(here, target, protocol)
+    return pd.DataFrame(columns, index=_names(rows))
 
 
 def ablation(longs: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """The poster's five variants, from both long tables: our accuracy, its interval and the printed one, in %."""
-    rows = {}
-    for name, (table, method) in VARIANTS.items():
-        wide = readable(longs[longs["table"] == table], dataset)
-        rows[name] = wide.loc[display_name(method)]
-    return pd.DataFrame(rows).T
+    wide = {table: readable(longs[longs["table"] == table], dataset) for table in (1, 2)}
+    return pd.DataFrame({name: wide[table].loc[display_name(row)] for name, (table, row) in printed.VARIANTS.items()}).T
 
 
 def runs_behind(
@@ -261,11 +218,7 @@ def runs_behind(
 def as_markdown(frame: pd.DataFrame) -> str:
     """A frame of strings as a Markdown table, its index first."""
     heads = [frame.index.name or "", *(", ".join(c) if isinstance(c, tuple) else str(c) for c in frame.columns)]
-    rows = [
-        heads,
-        ["---"] * len(heads),
-        *([str(name), *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)),
-    ]
+    rows = [heads, ["---"] * len(heads), *(map(str, row) for row in frame.itertuples())]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
