@@ -58,10 +58,7 @@ def _chosen(only: str) -> list[Path]:
 def execute(params: Params, out: Path, only: str = "") -> Iterator[Path]:
     """Execute the notebooks in order into `out`; yield each one's copy when it is done, and keep one that fails too.
 
-    Raises
-    ------
-    NotebookError
-        A cell failed; the message holds the cell's error and names the stored copy.
+    A NotebookError holds the error of a cell that failed and names the stored copy.
     """
     chosen = _chosen(only)
     out.mkdir(parents=True, exist_ok=True)
@@ -92,20 +89,13 @@ def _papermill(source: Path, target: Path, parameters: dict) -> None:
         talk = {"connection_file": str(Path(place) / "kernel.json")}
         if os.name == "posix":  # over files, not over TCP ports that two runs could both grab
             talk["transport"] = "ipc"
+        kernel = type("Kernel", (_Kernel,), {"environment": env})
+        options = {"kernel_manager_class": kernel, "config": Config({"KernelManager": talk}), "cwd": str(source.parent)}
         try:
-            papermill.execute_notebook(
-                str(source),
-                str(target),
-                parameters=parameters,
-                kernel_name="python3",
-                cwd=str(source.parent),
-                kernel_manager_class=type("Kernel", (_Kernel,), {"environment": env}),
-                config=Config({"KernelManager": talk}),
-            )
+            papermill.execute_notebook(str(source), str(target), parameters, kernel_name="python3", **options)
         except papermill.PapermillExecutionError as error:
-            raise NotebookError(
-                f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n(stored as {shown(target)})"
-            ) from None
+            said = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+            raise NotebookError(f"{source.name}, {said}\n(stored as {shown(target)})") from None
     if not marker.is_file():
         # A kernel that was killed leaves a notebook whose cells all claim to be completed.
         raise NotebookError(f"{source.name} did not reach its last cell (stored as {shown(target)})")
@@ -121,8 +111,7 @@ def store(only: str = "") -> Iterator[Path]:
         try:
             _papermill(notebook, temporary, {})
             content = cleaned(nbformat.read(temporary, as_version=4))
-            problems = faults(content)
-            if problems:
+            if problems := faults(content):
                 raise NotebookError(f"{notebook.name}: " + "; ".join(problems))
             nbformat.write(content, temporary)
             os.replace(temporary, notebook)
@@ -133,19 +122,13 @@ def store(only: str = "") -> Iterator[Path]:
 
 def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook without what a run leaves besides its outputs: timings, papermill's notes, widgets."""
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
+    spec = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    notebook.metadata = nbformat.from_dict({"kernelspec": spec, "language_info": {"name": "python"}})
     for number, cell in enumerate(notebook.cells, 1):
         tags = cell.metadata.get("tags", [])
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
-        if cell.metadata.get("tags") == []:
-            del cell.metadata["tags"]
-        if "hide-input" in tags:
-            cell.metadata["jupyter"] = {"source_hidden": True}  # JupyterLab folds the code, whatever its tags say
+        # JupyterLab folds the code of a tagged cell by its own key, whatever its tags say.
+        folded = {"jupyter": {"source_hidden": True}} if "hide-input" in tags else {}
+        cell.metadata = nbformat.from_dict(({"tags": tags} if tags else {}) | folded)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         cell.id = f"cell-{number:02d}"
@@ -154,25 +137,22 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def faults(notebook: nbformat.NotebookNode) -> list[str]:
     """Why a notebook's outputs must not be committed; empty when they may."""
-    problems, places = (
-        [],
-        {str(place) for place in (home(), Path.home(), Path.cwd(), sys.prefix) if len(str(place)) > 4},
-    )
+    problems, size = [], len(nbformat.writes(notebook))
+    places = [str(place) for place in (home(), Path.home(), Path.cwd(), sys.prefix) if len(str(place)) > 4]
     counts = [c.execution_count for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
     if counts != list(range(1, len(counts) + 1)):
         problems.append(f"cells were not executed once each in order: {counts}")
-    for number, cell in enumerate(notebook.cells, 1):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                problems.append(f"cell {number} ended in {output.ename}")
-            if output.output_type == "stream" and output.name == "stderr":
-                problems.append(f"cell {number} wrote to stderr: {output.text.strip()[:200]}")
-            text = str(output.get("text", "")) + str(
-                {k: v for k, v in output.get("data", {}).items() if not k.startswith("image/")}
-            )
-            if MACHINE_PATH.search(text) or any(place in text for place in places):
-                problems.append(f"cell {number} shows a path of this machine")
-    size = len(nbformat.writes(notebook))
+    for number, output in [
+        (n, output) for n, cell in enumerate(notebook.cells, 1) for output in cell.get("outputs", [])
+    ]:
+        if output.output_type == "error":
+            problems.append(f"cell {number} ended in {output.ename}")
+        if output.get("name") == "stderr":
+            problems.append(f"cell {number} wrote to stderr: {output.text.strip()[:200]}")
+        shows = {kind: data for kind, data in output.get("data", {}).items() if not kind.startswith("image/")}
+        text = f"{output.get('text', '')}{shows}"
+        if MACHINE_PATH.search(text) or any(place in text for place in places):
+            problems.append(f"cell {number} shows a path of this machine")
     if size > MAX_NOTEBOOK_BYTES:
         problems.append(f"{size / 1e6:.1f} MB with outputs; keep it under {MAX_NOTEBOOK_BYTES / 1e6:.1f}")
     return problems

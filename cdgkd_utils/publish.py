@@ -24,21 +24,16 @@ QUALITY_NAMES |= {"r_noise": "correlation with what is chance in a rating"}
 
 
 def summaries(plan: grid.Plan, *, partial: bool = False) -> dict[str, pd.DataFrame]:
-    """``scores`` of a plan's stored runs, ``table1``, ``table2`` and ``claims``.
-
-    Raises
-    ------
-    RunError
-        Runs are missing (unless `partial`, which the tables then say) or damaged.
-    """
+    """``scores`` of a plan's stored runs, ``table1``, ``table2`` and ``claims``; a RunError where runs are damaged or,
+    unless `partial` (the tables then say so), missing."""
     found = [(cell.params, cell.repeat, folder) for cell, folder in grid.collect(plan, partial=partial)]
     cells: dict[tuple[str, str], set] = {}
     for cell in plan.cells:
         place = (cell.params.world if cell.params.is_twin else "", cell.params.layout)
         cells.setdefault(place, set()).add((cell.repeat, cell.fold))
     scores = tables.collect(found, {place: len(runs) for place, runs in cells.items()})
-    both = {f"table{number}": tables.results_table(scores, number) for number in (1, 2)}
-    return {"scores": scores, **both, "claims": judge_claims(scores)}
+    one, two = (tables.results_table(scores, number) for number in (1, 2))
+    return {"scores": scores, "table1": one, "table2": two, "claims": judge_claims(scores)}
 
 
 def write_tables(plan: grid.Plan, folder: Path, *, partial: bool = False) -> list[Path]:
@@ -49,18 +44,16 @@ def write_tables(plan: grid.Plan, folder: Path, *, partial: bool = False) -> lis
 def guides_table(plan: grid.Plan) -> pd.DataFrame:
     """What the plan's stored guides know and remember: ``mean ± sd`` of their qualities, by data, windows and guide."""
     missing, rows = {run.name for run in plan.missing()}, []
-    for run in plan.runs.values():
-        if run.recipe.name in GUIDES and run.name not in missing:
-            with np.load(run.folder / "outputs.npz") as outputs:
-                parts = [name for name in outputs.files if name == "train" or name.startswith("test_")]
-            for part in parts:
-                where = PROTOCOL_NAMES.get(part.removeprefix("test_"), "training windows")
-                place = (GUIDES[run.recipe.name], run.params.world, DATASET_NAMES[run.params.layout], where)
-                quality = guide_quality({"guide": run.folder}, part).loc["guide", list(QUALITY_NAMES)]
-                rows.append((", ".join(place), *quality))
-    groups = pd.DataFrame(rows, columns=["guide, data, windows", *QUALITY_NAMES.values()]).groupby(
-        "guide, data, windows", sort=False
-    )
+    for run in [run for run in plan.runs.values() if run.recipe.name in GUIDES and run.name not in missing]:
+        with np.load(run.folder / "outputs.npz") as outputs:
+            parts = [name for name in outputs.files if name == "train" or name.startswith("test_")]
+        for part in parts:
+            where = PROTOCOL_NAMES.get(part.removeprefix("test_"), "training windows")
+            place = (GUIDES[run.recipe.name], run.params.world, DATASET_NAMES[run.params.layout], where)
+            quality = guide_quality({"guide": run.folder}, part).loc["guide", list(QUALITY_NAMES)]
+            rows.append((", ".join(place), *quality))
+    frame = pd.DataFrame(rows, columns=["guide, data, windows", *QUALITY_NAMES.values()])
+    groups = frame.groupby("guide, data, windows", sort=False)
     mean, sd = groups.mean(), groups.std()
     text = mean.map("{:.2f}".format) + sd.map(lambda x: "" if np.isnan(x) else f" ± {x:.2f}")
     return text.where(mean.notna(), "–").assign(n=groups.size().astype(str))
@@ -104,27 +97,25 @@ def _figures(stem: str, found: dict[str, pd.DataFrame], plan: grid.Plan, record:
 
     scores, made = found["scores"], []
     about = {cell.params.world if cell.params.is_twin else "": cell.params for cell in plan.cells}
+    data = scores.groupby("world")["data"].first()
     if len(found["claims"]):
         first = next(iter(about.values())), ", ".join(scores["data"].unique())
         made.append(save_figure(draw_claims(found["claims"]), f"{stem}_claims", *first, {"grid": record}))
     for world in scores["world"].unique():
-        data = scores.loc[scores["world"] == world, "data"].iloc[0]
         name = "_".join(filter(None, (stem, "tables", world.replace("/", "-"))))
-        made.append(save_figure(draw_results(scores, world=world), name, about[world], data, {"grid": record}))
+        made.append(save_figure(draw_results(scores, world=world), name, about[world], data[world], {"grid": record}))
     return made
 
 
 def publish(config: Path, repository: Path, *, partial: bool = False) -> list[Path]:
-    """Write a grid's results into the repository's ``figures``: RESULTS.md, tables, figures and their records.
+    """Write a grid's results into the repository's ``figures``: RESULTS.md, tables, pictures and their records.
 
-    Returns what was written; the same lies below the home, with the scores of every run. A RunError as in
-    :func:`summaries`, before anything is written.
+    Returns what was written, once all of it was made; the same lies below the home, with the scores of every run.
     """
     plan = grid.plan(grid.read_config(config))
     found, record = summaries(plan, partial=partial), provenance(config, plan)
     folder, figures = home() / "tables" / config.stem, repository / "figures"
-    made = [tables.write_csv(table, folder / f"{name}.csv") for name, table in found.items()]
-    made = [path for path in made if path.stem != "scores"]
+    made = [tables.write_csv(table, folder / f"{name}.csv") for name, table in found.items()][1:]  # without the scores
     pictures = _figures(config.stem, found, plan, record)
     made += [path for picture in pictures for path in (picture, picture.with_suffix(".json"))]
     made.append(tables.write_whole(folder / "results.json", json.dumps(record, indent=1, default=list) + "\n"))
