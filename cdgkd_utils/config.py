@@ -171,7 +171,7 @@ class Params:
         return asdict(self)
 
     def overview(self) -> dict[str, str]:
-        """Configuration and versions, as every notebook shows them; never the folder of the data."""
+        """Configuration and versions, as every figure's record holds them; never the folder of the data."""
         versions = {name: metadata.version(name) for name in ("torch", "numpy", "mne", "scikit-learn")}
         chosen = {name: str(value) for name, value in asdict(self).items() if name not in ("data_root", "allow_leak")}
         return chosen | {"python": platform.python_version()} | versions

@@ -17,7 +17,7 @@ from .experiments import grid
 from .results import tables
 from .results.metrics import GUIDES, guide_quality
 from .results.paper import DATASET_NAMES, PROTOCOL_NAMES, RED_FLAGS
-from .results.statistics import claims_text, judge_claims
+from .results.statistics import INTERVALS, claims_text, judge_claims
 
 QUALITY_NAMES = {"nll": "log-likelihood (negative)", "r_posterior": "correlation with the truth"}
 QUALITY_NAMES |= {"r_noise": "correlation with what is chance in a rating"}
@@ -84,7 +84,8 @@ def results_page(found: dict[str, pd.DataFrame], guides: pd.DataFrame, record: d
             if len(long):
                 lines += [tables.poster_caption(long), "", tables.as_markdown(tables.poster_table(long)), ""]
             for dataset in long["dataset"].unique() if world == worlds[0] else ():
-                lines += [f"<details><summary>{tables.caption(long, dataset)}</summary>", ""]
+                intervals = f"95 % intervals {INTERVALS[long['interval'].iloc[0]]}"
+                lines += [f"<details><summary>All rows, {DATASET_NAMES[dataset]}; {intervals}</summary>", ""]
                 lines += [tables.as_markdown(tables.readable(long, dataset)), "", "</details>", ""]
     lines += ["## What the guides know, and what they remember", "", tables.as_markdown(guides), ""]
     lines += ["## How far the printed numbers can be trusted", "", *(f"{n}. {f}" for n, f in enumerate(RED_FLAGS, 1))]

@@ -13,7 +13,6 @@ from cdgkd_utils.results.tables import (
     SCORES,
     ablation,
     as_markdown,
-    caption,
     cell_text,
     collect,
     poster_caption,
@@ -24,7 +23,7 @@ from cdgkd_utils.results.tables import (
     write_csv,
 )
 
-TWIN, FILES = Params(profile="smoke"), Params(dataset="deap", data_root="x")
+TWIN, FILES = Params(profile="smoke", world="mixed"), Params(dataset="deap", data_root="x")
 # Eleven windows of six trials: (subject, trial, label, logits, P(high | latent)). Trial 12 of subject 1 and trial 2 of
 # subject 11 must not be taken for one, nor trial 5 of both.
 WINDOWS = [
@@ -123,7 +122,7 @@ def test_what_cannot_be_collected_is_named(tmp_path):
     with pytest.raises(ValueError, match="ce-1234 repeats"):
         collect([(TWIN, 0, folder), (TWIN, 0, folder)])
     with pytest.raises(ValueError, match="several profiles"):
-        collect([(TWIN, 0, folder), (Params(profile="quick"), 1, write_run(tmp_path / "b"))])
+        collect([(TWIN, 0, folder), (Params(profile="quick", world="mixed"), 1, write_run(tmp_path / "b"))])
     with np.load(folder / "outputs.npz") as outputs:
         stored = dict(outputs)
     stored["logits"][6] = np.nan
@@ -175,7 +174,6 @@ def test_floors_stand_under_every_table_of_known_people():
     wide = readable(long)
     assert wide.loc["majority class"].tolist() == ["56.0", "56.0", "–"] * 2
     assert wide.loc["knows only who it is"].tolist() == ["58.0", "–", "–"] * 2  # nobody knows unseen people
-    assert set(readable(long, metric="auc").loc["knows only who it is"]) == {"–"}
     assert poster_table(long).loc["knows only who it is", ("DEAP", "valence")] == "58.0"
 
 
@@ -201,7 +199,7 @@ def test_the_posters_layout():
     )
     both = [poster_table(results_table(scores, number)) for number in (2, 1)]
     assert sum(len(one) + 4 for one in both) + 9 + 4 <= 45  # what `make run` prints, nine notebooks and places included
-    assert "unseen trials" in poster_caption(results_table(scores, 2)) and "4 runs" in caption(results_table(scores, 1))
+    assert "unseen trials" in poster_caption(results_table(scores, 2))
 
 
 def test_cells_and_the_ablation():

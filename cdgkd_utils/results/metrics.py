@@ -12,19 +12,11 @@ from scipy.special import entr, softmax
 from scipy.stats import rankdata
 from sklearn.metrics import silhouette_score
 
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "auc": "area under the ROC curve",
-    "vote_accuracy": "accuracy of trial votes",
-    "worst_subject": "accuracy of the worst subject",
-    "ece": "calibration error, 10 bins of equal width",
-    "brier": "Brier score",
-    "majority": "majority class",
-    "who": "knows only who it is",
-    "expected_accuracy": "expected accuracy",
-}
+METRIC_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
+METRIC_NAMES |= {"auc": "area under the ROC curve", "vote_accuracy": "accuracy of trial votes"}
+METRIC_NAMES |= {"worst_subject": "accuracy of the worst subject", "ece": "calibration error, 10 bins of equal width"}
+METRIC_NAMES |= {"brier": "Brier score", "majority": "majority class", "who": "knows only who it is"}
+METRIC_NAMES |= {"expected_accuracy": "expected accuracy"}
 METRICS = tuple(METRIC_NAMES)
 FLOORS = ("majority", "who")  # of the test set, not of the method
 MIN_WINDOWS = 10  # of a subject, for its accuracy to be looked at alone
@@ -161,14 +153,8 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 # Recipes that teach, by what they are called.
-GUIDES = {
-    "fusion_rebalanced": "teacher",
-    "ta1_drop": "first assistant",
-    "ta2_drop": "second assistant",
-    "bagged": "bagged teacher",
-    "oof": "out-of-fold teacher",
-    "oracle": "truth",
-}
+GUIDES = {"fusion_rebalanced": "teacher", "ta1_drop": "first assistant", "ta2_drop": "second assistant"}
+GUIDES |= {"bagged": "bagged teacher", "oof": "out-of-fold teacher", "oracle": "truth"}
 
 
 def guide_quality(folders: Mapping[str, Path], part: str = "train") -> pd.DataFrame:

@@ -11,54 +11,23 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 DATASET_NAMES = {"deap": "DEAP", "mahnob": "MAHNOB-HCI"}
-PROTOCOL_NAMES = {
-    "trial": "unseen trials",
-    "subject": "unseen subjects",
-    "loso": "one unseen subject",
-    "stimulus": "unseen stimuli",
-    "window (LEAKY)": "shuffled windows (LEAKY)",
-}
+PROTOCOL_NAMES = {"trial": "unseen trials", "subject": "unseen subjects", "loso": "one unseen subject"}
+PROTOCOL_NAMES |= {"stimulus": "unseen stimuli", "window (LEAKY)": "shuffled windows (LEAKY)"}
 TABLE_TITLES = {1: "video-only student", 2: "EEG + video"}
 
 # Names of rows; * marks what the paper does not have.
-METHODS = {
-    "ce": "CE (no guide)",
-    "ce_last": "CE, last epoch *",
-    "ce_ls": "CE + label smoothing *",
-    "kd": "KD",
-    "kd_last": "KD, last epoch *",
-    "kd_drop": "KD + drop *",
-    "fitnets": "FitNets",
-    "nst": "NST",
-    "takd": "TAKD",
-    "emotionkd": "EmotionKD",
-    "ambokd": "AMBOKD",
-    "dense": "Dense, no drop",
-    "cdgkd": "CDGKD",
-    "checked": "Checked guide *",
-    "checked_shuffled": "Checked, shuffled guide *",
-    "kd_gentle": "KD, gentle *",
-    "kd_x1_5": "KD, weight × 1.5 *",
-    "kd_x3": "KD, weight × 3 *",
-    "takd_x3": "TAKD, weight × 3 *",
-    "dense_mean": "Dense, mean of guides *",
-    "cdgkd_drop_one": "CDGKD, one guide silent *",
-    "nst_video": "NST, video maps *",
-    "kd_bagged": "KD, bagged guide *",
-    "kd_oof": "KD, OOF guide *",
-    "kd_oracle": "KD, truth (ceiling) *",
-    "cnn_svm": "CNN+SVM",
-    "cnn_lstm": "CNN+LSTM",
-    "dgc_jca": "DGC+JCA",
-    "eeg": "EEG alone",
-    "video": "Video alone",
-    "fusion": "Plain fusion",
-    "fusion_constant": "Constant EEG weight *",
-    "fusion_constant_dose": "Constant, equal dose *",
-    "ogm_ge": "OGM-GE *",
-    "pmr_paper": "PMR, paper *",
-    "fusion_rebalanced": "Rebalanced fusion",
-}
+METHODS = {"ce": "CE (no guide)", "ce_last": "CE, last epoch *", "ce_ls": "CE + label smoothing *", "kd": "KD"}
+METHODS |= {"kd_last": "KD, last epoch *", "kd_drop": "KD + drop *", "fitnets": "FitNets", "nst": "NST"}
+METHODS |= {"takd": "TAKD", "emotionkd": "EmotionKD", "ambokd": "AMBOKD", "dense": "Dense, no drop", "cdgkd": "CDGKD"}
+METHODS |= {"checked": "Checked guide *", "checked_shuffled": "Checked, shuffled guide *"}
+METHODS |= {"kd_gentle": "KD, gentle *", "kd_x1_5": "KD, weight × 1.5 *", "kd_x3": "KD, weight × 3 *"}
+METHODS |= {"takd_x3": "TAKD, weight × 3 *", "dense_mean": "Dense, mean of guides *"}
+METHODS |= {"cdgkd_drop_one": "CDGKD, one guide silent *", "nst_video": "NST, video maps *"}
+METHODS |= {"kd_bagged": "KD, bagged guide *", "kd_oof": "KD, OOF guide *", "kd_oracle": "KD, truth (ceiling) *"}
+METHODS |= {"cnn_svm": "CNN+SVM", "cnn_lstm": "CNN+LSTM", "dgc_jca": "DGC+JCA", "eeg": "EEG alone"}
+METHODS |= {"video": "Video alone", "fusion": "Plain fusion", "fusion_constant": "Constant EEG weight *"}
+METHODS |= {"fusion_constant_dose": "Constant, equal dose *", "ogm_ge": "OGM-GE *", "pmr_paper": "PMR, paper *"}
+METHODS |= {"fusion_rebalanced": "Rebalanced fusion"}
 
 # Poster rows in the poster's order, and the order in which all rows are shown.
 POSTER_ROWS = {

@@ -17,10 +17,8 @@ NAN = float("nan")
 LEVEL = 0.05
 MARGIN = 1.0  # points: what lies within them, either way, is called no difference
 MIN_REPEATS = 3  # repetitions from which on their means are taken for the independent units
-INTERVALS = {
-    "corrected": "corrected for overlapping training sets (Nadeau and Bengio)",
-    "repetitions": "over repetitions, each with people of its own",
-}
+INTERVALS = {"corrected": "corrected for overlapping training sets (Nadeau and Bengio)"}
+INTERVALS |= {"repetitions": "over repetitions, each with people of its own"}
 CELL = ["world", "dataset", "target", "protocol"]
 
 
@@ -127,7 +125,7 @@ def compare(
     return frame.assign(p_holm=holm(frame["p"]), test=kind)
 
 
-def judge_claims(scores: pd.DataFrame, metric: str = "") -> pd.DataFrame:
+def judge_claims(scores: pd.DataFrame) -> pd.DataFrame:
     """What these runs say to each claim, world by world: one pooled difference and one test each.
 
     A claim over several methods holds only against the best of them: its difference is that to the best rival, its p
@@ -141,7 +139,7 @@ def judge_claims(scores: pd.DataFrame, metric: str = "") -> pd.DataFrame:
     rows = []
     for world, runs in scores.groupby("world", sort=False):
         known = (runs["metric"] == "expected_accuracy").any()  # the least noisy, where the truth is known
-        used, mine = metric or ("expected_accuracy" if known else "balanced_accuracy"), []
+        used, mine = "expected_accuracy" if known else "balanced_accuracy", []
         for claim in CLAIMS:
             pooled = compare(runs, claim.table, claim.better, claim.than, used, pooled=True)
             pooled = pooled[pooled["n"] > 0]

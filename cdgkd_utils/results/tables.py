@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..config import Params
 from . import paper as printed
 from .metrics import FLOORS, METRIC_NAMES, METRICS, knows_only_who, probabilities, score, trial_codes
 from .paper import PROTOCOL_NAMES, display_name, in_order, paper_accuracy
-from .statistics import CELL, INTERVALS, kind_of_test, summarise
+from .statistics import CELL, kind_of_test, summarise
 
 RUN = [*CELL, "table", "method", "repeat", "fold"]
 SCORES = [*RUN, "metric", "value", "n_train", "n_test", "n_expected", "profile", "data", "seed", "run"]
@@ -104,37 +104,24 @@ def results_table(scores: pd.DataFrame, table: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=LONG)
 
 
-def one_table(long: pd.DataFrame, dataset: str = "", world: str = "") -> pd.DataFrame:
-    """The rows of one table, data set and world; "" takes the only or the first one."""
-    for column, wanted in (("dataset", dataset), ("world", world)):
-        chosen = long[long[column] == (wanted or long[column].iloc[0])] if len(long) else long
-        if chosen.empty:
-            raise ValueError(f"table: no rows with {column} {wanted!r}; there are {sorted(set(long[column]))}")
-        long = chosen
-    if long["table"].nunique() > 1:
-        raise ValueError("table: rows of both tables; choose one")
-    return long
-
-
-def readable(long: pd.DataFrame, dataset: str = "", metric: str = "accuracy", world: str = "") -> pd.DataFrame:
-    """A table as people read it: methods down, target and protocol across, in %.
+def readable(long: pd.DataFrame, dataset: str = "") -> pd.DataFrame:
+    """One table of the first world as people read it: methods down, target and protocol across, accuracy in %.
 
     A cell reads ``63.1 ± 1.2 [60.9, 65.3] n=3/3`` (mean ± sd over runs, 95 % interval, runs done of runs expected) or
     ``0 of 3``; beside the accuracy of each target stands the paper's. The last rows are the floors: the majority class,
     and on known people what knowing only who it is would score. Rows marked * are not the paper's.
     """
-    part = one_table(long, dataset, world)
-    cells = {(r.method, r.target, r.protocol): r for r in part[part["metric"] == metric].itertuples()}
-    methods, n_expected = list(dict.fromkeys(part["method"])), int(part["n_expected"].iloc[0])
-    columns = {}
+    first = long.iloc[0]
+    dataset, table, n_expected = dataset or first["dataset"], int(first["table"]), int(first["n_expected"])
+    part = long[(long["dataset"] == dataset) & (long["world"] == first["world"])]
+    cells = {(r.method, r.target, r.protocol): r for r in part[part["metric"] == "accuracy"].itertuples()}
+    methods, columns = list(dict.fromkeys(part["method"])), {}
     for target in dict.fromkeys(part["target"]):
         for protocol in in_order(part["protocol"]):
             texts = [cell_text(cells.get((method, target, protocol)), n_expected) for method in methods]
-            floors = _floors(part, target, protocol) if metric == "accuracy" else ["–", "–"]
-            columns[target, PROTOCOL_NAMES[protocol]] = [*texts, *floors]
-        if metric == "accuracy":
-            numbers = [paper_accuracy(int(part["table"].iloc[0]), m, part["dataset"].iloc[0], target) for m in methods]
-            columns[target, "paper"] = [*(_number(number, 2) for number in numbers), "–", "–"]
+            columns[target, PROTOCOL_NAMES[protocol]] = texts + _floors(part, target, protocol)
+        numbers = [_number(paper_accuracy(table, method, dataset, target), 2) for method in methods]
+        columns[target, "paper"] = [*numbers, "–", "–"]
     return pd.DataFrame(columns, index=_names(methods)).rename_axis(columns=("target", "protocol"))
 
 
@@ -163,15 +150,6 @@ def _number(value: float, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def caption(long: pd.DataFrame, dataset: str = "", world: str = "") -> str:
-    """What a table shows, under which profile, on which data and from how many runs."""
-    row = one_table(long, dataset, world).iloc[0]
-    what = f"Table {row['table']}, {printed.TABLE_TITLES[row['table']]}, in the paper's"
-    runs = f"{row['n_expected']} runs a cell, intervals {INTERVALS[row['interval']]}"
-    data = f"data: {row['data']}; profile: {row['profile']}"
-    return f"{what} {printed.DATASET_NAMES[row['dataset']]} columns; {data}; {runs}"
-
-
 def poster_caption(long: pd.DataFrame) -> str:
     """What :func:`poster_table` shows of a long table of one world."""
     row, where = long.iloc[0], PROTOCOL_NAMES[in_order(long["protocol"])[0]]
@@ -179,15 +157,16 @@ def poster_caption(long: pd.DataFrame) -> str:
     return f"{what} n = {row['n_expected']} runs (the paper's number); {row['data']}, profile {row['profile']}"
 
 
-def poster_table(long: pd.DataFrame, rows: Sequence[str] = (), world: str = "") -> pd.DataFrame:
-    """A table in the poster's layout: method by data set and target, one ``mean ± sd (paper's number)`` a cell, in %.
-
-    The protocol is the first of those tested (by default unseen trials); `rows` are methods, by default the poster's
-    and those they are read against. The last two rows are the floors, as in :func:`readable`.
-    """
-    part = long[long["world"] == (world or long["world"].iloc[0])]
-    table, protocol = int(part["table"].iloc[0]), in_order(part["protocol"])[0]
-    part, rows = part[part["protocol"] == protocol], list(rows or printed.SHORT_ROWS[table])
+def poster_table(long: pd.DataFrame) -> pd.DataFrame:
+    """A table of the first world in the poster's layout: method by data set and target, the poster's methods and those
+    they are read against; one ``mean ± sd (paper's number)`` a cell, in %, of the first protocol that was tested (by
+    default unseen trials). The last two rows are the floors, as in :func:`readable`."""
+    part, table, protocol = (
+        long[long["world"] == long["world"].iloc[0]],
+        int(long["table"].iloc[0]),
+        in_order(long["protocol"])[0],
+    )
+    part, rows = part[part["protocol"] == protocol], printed.SHORT_ROWS[table]
     columns = {}
     for dataset, target in printed.COLUMNS:
         here = part[(part["dataset"] == dataset) & (part["target"] == target)]
