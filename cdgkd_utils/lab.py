@@ -21,7 +21,7 @@ from .data.steps import trial_steps
 from .data.twin import WORLDS
 from .data.types import Windows
 from .data.windows import trial_frames
-from .deploy import card, student
+from .deploy import student
 from .deploy.clip import answer_bytes
 from .experiments import controls, grid, panels
 from .experiments.recipes import Recipe, find_recipe
@@ -348,9 +348,7 @@ class Lab(Experiment):
 
     def export(self, run: RunRecord) -> Path:
         """Write a student as a folder that stands alone. Example: ``cd.load_student(lab.export(run))``."""
-        one = student.deploy(self, run)
-        scores = card.card_scores(run.folder, one.about["temperature"], np.random.default_rng(self.params.seed))
-        return student.export_student(one, home() / "students" / one.about["run"], card.model_card(one.about, scores))
+        return student.export(self, run)
 
     def own_clip(self, one: student.Student, clip, truth: float = float("nan")):
         """A clip and the student's answer, with a button for a clip of one's own. Example: in notebook 07."""

@@ -14,15 +14,16 @@ from clips import clip_of
 from cdgkd_utils.cli import main
 from cdgkd_utils.data.features import extractor
 from cdgkd_utils.deploy import student as students
-from cdgkd_utils.deploy.card import card_scores, model_card
 from cdgkd_utils.deploy.clip import DeployError
 from cdgkd_utils.deploy.student import (
     ONNX,
     StandaloneStudent,
     Student,
+    card_scores,
     deploy,
     export_student,
     load_student,
+    model_card,
     onnx_missing,
     write_onnx,
 )

@@ -1,22 +1,27 @@
-"""A student with everything it needs: scaling, network, temperature, and the same as one ONNX file."""
+"""A student with everything it needs: scaling, network, temperature; the same as one ONNX file; and its model card:
+what it is for, was measured on, and must not be used for (Mitchell et al., FAT* 2019).
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
+from scipy import stats
 from torch import Tensor, nn
 
 from .. import __version__
-from ..config import Params
+from ..config import Params, home
 from ..data.constants import N_FRAMES, N_VIDEO_FEATURES
 from ..data.features import extractor as open_extractor
 from ..data.load import new_folder
@@ -25,12 +30,22 @@ from ..experiments.derived import calibrated_temperature
 from ..experiments.runs import Experiment, RunRecord, run_key
 from ..experiments.study import Study
 from ..models import build_model
-from .card import card_scores, model_card
+from ..results.metrics import calibration_error, error_if_calibrated, high_probability, score, trial_codes
+from ..results.paper import PROTOCOL_NAMES
+from ..results.tables import as_markdown
 from .clip import DeployError
 
 FORMAT = 1  # raise when the content of the folder changes
 WEIGHTS, ABOUT, CARD, ONNX = "weights.safetensors", "about.json", "model_card.md", "student.onnx"
 TOLERANCE = 1e-5  # largest difference of ONNX to torch that is accepted
+TWIN_WARNING = (
+    "**This student was trained on a synthetic twin: drawn faces and computed EEG. It has never met a person. "
+    "What it says about a real face means nothing, neither about that face nor about people.**"
+)
+FILES_WARNING = (
+    "**What this student says is an estimate of what a rater said about a film, not of what a person feels. "
+    "It must not be used to judge people.**"
+)
 
 
 class StandaloneStudent(nn.Module):
@@ -98,11 +113,16 @@ def export_run(params: Params, method: str, out: Path) -> str:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):  # told before anything is trained
         raise FileExistsError(f"--out {out}: exists and is not empty; choose another folder or remove it")
     experiment = Experiment(Study(params), params.target, fold=0)
-    record = experiment.run(method, progress=True)
-    student = deploy(experiment, record)
-    scores = card_scores(record.folder, student.about["temperature"], np.random.default_rng(params.seed))
-    export_student(student, out, model_card(student.about, scores))
+    export(experiment, experiment.run(method, progress=True), out)
     return onnx_missing()
+
+
+def export(experiment: Experiment, record: RunRecord, out: Path | None = None) -> Path:
+    """Write the student of a run and its card as a folder that stands alone, by default in the home."""
+    student = deploy(experiment, record)
+    rng = np.random.default_rng(experiment.study.params.seed)
+    card = model_card(student.about, card_scores(record.folder, student.about["temperature"], rng))
+    return export_student(student, out or home() / "students" / student.about["run"], card)
 
 
 def export_student(student: Student, out: Path, card: str, onnx: bool | None = None) -> Path:
@@ -139,6 +159,56 @@ def load_student(folder: Path, runtime: str = "torch") -> Student:
         reason = str(error).splitlines()[0]
         raise DeployError(f"{folder}: cannot be used as a student ({reason}); export it again") from error
     return Student(module.eval(), about)
+
+
+def card_scores(folder: Path, temperature: float, rng: np.random.Generator) -> pd.DataFrame:
+    """What the record of a run says about its test parts, one row each.
+
+    ``protocol, n_windows, n_trials, n_people, accuracy, majority, balanced_accuracy, auc, brier`` (with temperature);
+    ``low, high``: 95 % BCa interval of the accuracy over people, weighted by windows; ``ece_before, ece_after`` the
+    temperature, and ``ece_floor``: 95th percentile of what true probabilities would show on so many trials.
+    """
+    with np.load(Path(folder) / "outputs.npz") as stored:
+        outputs = dict(stored)
+    rows = []
+    for name in [name for name in outputs if name.startswith("test_")]:
+        y, logits, subject, trial = (outputs[key][outputs[name]] for key in ("labels", "logits", "subject", "trial"))
+        before, after = high_probability(logits), high_probability(logits / temperature)
+        code = trial_codes(subject, trial)
+        right, size = pd.Series((after > 0.5) == y).groupby(subject).agg(["sum", "size"]).to_numpy(float).T
+        low = high = np.nan
+        if np.ptp(right / size) > 1e-12:  # people who do not differ say nothing about their spread
+            share = lambda right, size, axis: right.sum(axis=axis) / size.sum(axis=axis)  # noqa: E731
+            found = stats.bootstrap((right, size), share, paired=True, n_resamples=4999, rng=rng)
+            low, high = found.confidence_interval
+        row = {"protocol": name.removeprefix("test_"), "n_windows": len(y), "n_trials": len(set(code))}
+        row |= {"n_people": len(size), "low": low, "high": high} | score(y, after)
+        row |= {"ece_before": calibration_error(y, before), "ece_after": calibration_error(y, after)}
+        rows.append(row | {"ece_floor": float(np.quantile(error_if_calibrated(after, code, rng), 0.95))})
+    return pd.DataFrame(rows)
+
+
+def model_card(about: Mapping[str, object], scores: pd.DataFrame) -> str:
+    """Text of the card, Markdown; `about` is ``Student.about``, `scores` come from :func:`card_scores`."""
+    rows = {}
+    for r in scores.itertuples():
+        interval = f"[{100 * r.low:.1f}, {100 * r.high:.1f}]" if np.isfinite(r.low) else "(too few people)"
+        rows[PROTOCOL_NAMES.get(r.protocol, r.protocol)] = {
+            "windows / trials / people": f"{r.n_windows} / {r.n_trials} / {r.n_people}",
+            "accuracy (%)": f"{100 * r.accuracy:.1f} {interval}",
+            "majority class (%)": f"{100 * r.majority:.1f}",
+            "balanced accuracy (%)": f"{100 * r.balanced_accuracy:.1f}",
+            "AUC": f"{r.auc:.3f}",
+            "Brier": f"{r.brier:.3f}",
+            "calibration error": f"{r.ece_before:.3f} → {r.ece_after:.3f} (if true: up to {r.ece_floor:.3f})",
+        }
+    table = as_markdown(pd.DataFrame.from_dict(rows, orient="index").rename_axis("test part"))
+    warning = TWIN_WARNING if about["synthetic"] else FILES_WARNING
+    return (
+        (resources.files(__package__) / "card.md")
+        .read_text(encoding="utf-8")
+        .format(**about, scores=table, warning=warning)
+    )
 
 
 def onnx_missing() -> str:
