@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from cdgkd_utils.config import Params, n_cores
 from cdgkd_utils.data import windows
-from cdgkd_utils.data.dat_file import read_dat
+from cdgkd_utils.data.files import read_dat
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.twin import TwinSettings, files
 from cdgkd_utils.data.video import frames_at

@@ -184,8 +184,7 @@ def _publish(args: Namespace) -> None:
 
 def _twin(args: Namespace) -> None:
     from .data.twin import TwinSettings
-    from .data.twin.files import write_deap  # heavy; --help and wrong arguments need none of it
-    from .data.twin.mahnob_files import write_mahnob
+    from .data.twin.files import write_deap, write_mahnob  # heavy; --help and wrong arguments need none of it
 
     design = {"seed": args.seed, "world": args.world, "layout": args.layout}
     options = {"frame_size": args.size, "n_jobs": args.jobs}

@@ -1,7 +1,10 @@
 """Small DEAP and MAHNOB-HCI folders whose right answers are known: signals name their place, frames their number."""
 
 import functools
+import io
 import json
+import pickle
+import struct
 import tempfile
 
 import av
@@ -9,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from cdgkd_utils.data.constants import DEAP_EEG
-from cdgkd_utils.data.deap import RATINGS_FILE
-from cdgkd_utils.data.deap_raw import EOG
-from cdgkd_utils.data.twin.recording import write_bdf, write_dat
+from cdgkd_utils.data.deap import EOG, RATINGS_FILE
+from cdgkd_utils.data.twin.files import write_bdf
 
 BDF = "data_original/s01.bdf"
 LABELS = np.array([[2.0, 8, 3, 4], [7, 2, 6, 5], [8, 7, 2, 6]])  # of experiments 1, 2, 3
@@ -80,13 +82,38 @@ def grey_clip(path, level):
     encode(path, [np.full((64, 64, 3), level, np.uint8)] * 10, 50)
 
 
+class _Python2Pickler(pickle._Pickler):
+    """Writes what Python 2's cPickle wrote: byte strings as ``str``, NumPy under its old module names."""
+
+    dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012
+
+    def save_python2_str(self, value):
+        content = value.encode("latin1") if isinstance(value, str) else value
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = save_python2_str
+
+    def save_global(self, obj, name=None):
+        module = obj.__module__.replace("numpy._core", "numpy.core")
+        self.write(pickle.GLOBAL + f"{module}\n{name or obj.__qualname__}\n".encode())
+        self.memoize(obj)
+
+
+def python2_dat(data, labels):
+    """Bytes of a file of the preprocessed release."""
+    file = io.BytesIO()
+    _Python2Pickler(file, protocol=2).dump({"labels": labels, "data": data})
+    return file.getvalue()
+
+
 def deap_by_hand(root, subject=7, n_times=384 + 512, clip=grey_clip):
     """One DEAP subject: EEG of 100 times the experiment's number plus the sample's over 64, clips of 50 times it."""
     for folder in ("data_preprocessed_python", "metadata_csv", f"face_video/s{subject:02d}"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     level = 100.0 * np.arange(1, 4)[:, None, None] + np.arange(n_times) / 64
     data = level + np.arange(40)[:, None] / 2**10  # no channel is another's copy
-    write_dat(root / f"data_preprocessed_python/s{subject:02d}.dat", data, LABELS)
+    (root / f"data_preprocessed_python/s{subject:02d}.dat").write_bytes(python2_dat(data, LABELS))
     table = pd.DataFrame(LABELS, columns=["Valence", "Arousal", "Dominance", "Liking"])
     table.insert(0, "Participant_id", subject)
     table["Trial"], table["Experiment_id"] = ORDER, [1, 2, 3]

@@ -1,19 +1,19 @@
 """The reader of DEAP: what the twin writes comes back, and each fault is one error that names it."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 from made_by_hand import BDF, LABELS, PLAYBACK, deap_by_hand, raw_by_hand
 
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, CHANNEL_ROWS, CHANNELS, DEAP_EEG
-from cdgkd_utils.data.dat_file import read_dat
-from cdgkd_utils.data.deap import RATINGS_FILE, open_raw_tree, open_tree, trials_of
-from cdgkd_utils.data.deap_raw import EOG
+from cdgkd_utils.data.deap import EOG, RATINGS_FILE, open_raw_tree, open_tree, trials_of
+from cdgkd_utils.data.files import read_dat
 from cdgkd_utils.data.signals import UnusableSignal, band_pass, open_bdf
 from cdgkd_utils.data.twin import TwinSettings, plan_subject
 from cdgkd_utils.data.twin.eeg import synthesise_eeg
-from cdgkd_utils.data.twin.files import write_deap
-from cdgkd_utils.data.twin.recording import write_bdf, write_dat
+from cdgkd_utils.data.twin.files import write_bdf, write_dat, write_deap
 from cdgkd_utils.data.types import DataError
 
 SETTINGS = TwinSettings(n_subjects=1, n_trials=3, n_windows=2, seed=3)
@@ -39,14 +39,13 @@ def test_both_readers_yield_what_the_twin_wrote(written):
         assert np.median(agree) > 0.97
 
 
-def test_published_loading_lines_read_the_file(written):
-    import pickle
-
-    with open(written / "data_preprocessed_python/s01.dat", "rb") as file:
-        found = pickle.load(file, encoding="latin1")  # TorchEEG, TSception, EEGain
-    assert found["data"].shape == (3, 40, 384 + 1024) and found["labels"].shape == (3, 4)
-    with pytest.raises(UnicodeDecodeError), open(written / "data_preprocessed_python/s01.dat", "rb") as file:
-        pickle.load(file)  # as the real files, written by Python 2
+def test_published_loading_lines_read_the_file(written, tmp_path):
+    files = [root / "data_preprocessed_python" for root in (written, deap_by_hand(tmp_path))]
+    for path in (files[0] / "s01.dat", files[1] / "s07.dat"):
+        with open(path, "rb") as file:
+            found = pickle.load(file, encoding="latin1")  # TorchEEG, TSception, EEGain
+        for name, array in zip(("data", "labels"), read_dat(path), strict=True):
+            np.testing.assert_array_equal(found[name], array)
 
 
 def test_steps_end_in_the_trial_and_are_those_of_mne(written):

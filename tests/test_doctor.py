@@ -8,8 +8,7 @@ from cdgkd_utils.cli import main
 from cdgkd_utils.data.doctor import check_folder
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.twin import TwinSettings
-from cdgkd_utils.data.twin.files import write_deap
-from cdgkd_utils.data.twin.recording import write_dat
+from cdgkd_utils.data.twin.files import write_dat, write_deap
 
 from cdgkd_utils.config import Params  # isort: skip
 

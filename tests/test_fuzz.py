@@ -1,17 +1,15 @@
 """Damaged files: nothing in them is executed, and nothing but the named error comes out."""
 
-import io
 import pickle
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_by_hand import LABELS
+from made_by_hand import LABELS, python2_dat
 
-from cdgkd_utils.data.dat_file import read_dat
-from cdgkd_utils.data.mahnob_session import read_session
-from cdgkd_utils.data.twin.recording import _Python2Pickler
+from cdgkd_utils.data.files import read_dat
+from cdgkd_utils.data.mahnob import read_session
 from cdgkd_utils.data.types import DataError
 
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -27,14 +25,7 @@ class Evil:
         return run_me, ("now",)
 
 
-def dat_bytes():
-    file = io.BytesIO()
-    _Python2Pickler(file, protocol=2).dump({"labels": LABELS, "data": np.zeros((3, 40, 896))})
-    return file.getvalue()
-
-
-SOUND = dat_bytes()
-HEAD = SOUND[:700] + SOUND[-60:]  # where the instructions are
+SOUND = python2_dat(np.zeros((3, 40, 896)), LABELS)
 XML = (
     '<session sessionId="2" isStim="1" feltVlnc="7" feltArsl="4" feltCtrl="5" feltPred="3" cutLenSec="6.3" '
     'vidRate="60.9708" mediaFile="1.avi"><subject id="1"/><track type="Video" color="1" filename="a.avi"/></session>'

@@ -8,10 +8,9 @@ import pytest
 from made_by_hand import BURST, EARLIER, END, ONSET, mahnob_signals, make_session, pulses, wave
 
 from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG
-from cdgkd_utils.data.mahnob import SUBSETS, open_mahnob, trials_of
-from cdgkd_utils.data.mahnob_session import read_session
+from cdgkd_utils.data.mahnob import open_mahnob, read_session, trials_of
 from cdgkd_utils.data.twin import TwinSettings, plan_subject
-from cdgkd_utils.data.twin.mahnob_files import write_mahnob
+from cdgkd_utils.data.twin.files import write_mahnob
 from cdgkd_utils.data.types import DataError
 
 
@@ -84,10 +83,7 @@ def test_other_sessions_are_not_read(tmp_path):
     (tmp_path / "Sessions/.DS_Store").mkdir()
     tree = open_mahnob(tmp_path)
     assert [found.kind for found in tree.sessions] == ["N", "S", "other", "S"] and tree.subjects == (1, 2)
-    assert [trial.trial for trial in trials_of(open_mahnob(tmp_path, subjects=[2]))] == [134]
-    assert [len(SUBSETS[name]) for name in ("24", "27", "527")] == [24, 27, 27]
-    with pytest.raises(ValueError, match="subset"):
-        open_mahnob(tmp_path, "25")
+    assert [trial.trial for trial in trials_of(tree, [2])] == [134]
 
 
 def test_sessions_one_folder_down_are_found(tmp_path):

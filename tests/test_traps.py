@@ -28,10 +28,9 @@ from made_by_hand import (
 
 from cdgkd_utils.data import deap, mahnob, windows
 from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG, MISSING_CLIPS, VIDEO_SUBJECTS
-from cdgkd_utils.data.deap import RATINGS_FILE, open_raw_tree, open_tree
-from cdgkd_utils.data.deap_raw import EOG
+from cdgkd_utils.data.deap import EOG, RATINGS_FILE, open_raw_tree, open_tree
 from cdgkd_utils.data.mahnob import open_mahnob
-from cdgkd_utils.data.twin.recording import TWENTE_EEG
+from cdgkd_utils.data.twin.files import TWENTE_EEG
 from cdgkd_utils.data.types import DataError
 from cdgkd_utils.data.video import frames_at
 from cdgkd_utils.data.windows import windows_from_trials

@@ -23,8 +23,7 @@ _MODULES = {
     "steps": ("trial_steps",),
     "features": ("extractor", "face_box"),
     "video": ("frames_at",),
-    "twin.files": ("write_deap",),
-    "twin.mahnob_files": ("write_mahnob",),
+    "twin.files": ("write_deap", "write_mahnob"),
     "twin": ("WORLDS", "TwinSettings", "World"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,18 +1,11 @@
 """Reader of a DEAP folder (or of the twin written as one): preprocessed EEG or original recordings, ratings, clips.
 
-::
-
-    root/
-      data_preprocessed_python/  s01.dat ...               row i = Experiment_id i + 1
-      data_original/             s01.bdf ...               in the order of presentation, for dataset="deap_raw"
-      metadata_csv/              participant_ratings.csv   Experiment_id -> Trial
-      face_video/                s01/s01_trial01.avi ...   named by Trial, the order of presentation
-
-A clip has no baseline: its time 0 is sample 384 of the ``.dat`` row.
+A clip has no baseline: its time 0 is sample 384 of the ``.dat`` row. ``docs/data.md`` shows the folder.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +22,9 @@ from .constants import (
     RATINGS,
     SFREQ,
     WINDOW_SECONDS,
-)
-from .dat_file import read_dat
-from .deap_raw import recording_reader
-from .signals import Trace, UnusableSignal, refuse_flat, refuse_wild, tracer
-from .trees import SYNTHETIC_FILE, lies_at, read_mark, read_table, read_truth, tree_name
+)  # fmt: skip
+from .files import SYNTHETIC_FILE, Tree, lies_at, read_dat, read_mark, read_table
+from .signals import Trace, UnusableSignal, band_pass, onsets_of, open_bdf, refuse_flat, refuse_wild, tracer
 from .types import DataError, Trial
 
 DAT_FOLDER, RAW_FOLDER, VIDEO_FOLDER = "data_preprocessed_python", "data_original", "face_video"
@@ -41,6 +32,11 @@ RATINGS_FILE = "metadata_csv/participant_ratings.csv"
 RATING_COLUMNS = [name.capitalize() for name in RATINGS]
 HALF_A_HUNDREDTH = 0.005 + 1e-9  # the table has two decimals; labels that agree with it are not read any further
 PLAYBACK_SECONDS = 60.0
+RAW_SFREQ, PLAYBACK = 512, 4  # Hz; trigger code of the stimulus
+EOG = ("EXG1", "EXG2", "EXG3", "EXG4")  # left, right of the eyes; above, below the right one
+# Filtered with each trial and cut off again: longer than half the filter (0.83 s), so a trial's samples are those of
+# the whole recording filtered.
+MARGIN = 2 * RAW_SFREQ
 _HOW_TO = (
     f"expected a DEAP folder with {DAT_FOLDER}/s01.dat (or {RAW_FOLDER}/s01.bdf), {RATINGS_FILE} and "
     f"{VIDEO_FOLDER}/s01/s01_trial01.avi; DEAP is handed out for research after signing the end user licence agreement "
@@ -49,19 +45,10 @@ _HOW_TO = (
 
 
 def read_ratings(root: Path, subjects: Sequence[int]) -> pd.DataFrame:
-    """Read and check ``participant_ratings.csv``, and find the face clip of each row.
+    """Read and check the rows of some subjects in ``participant_ratings.csv``, and find the face clip of each.
 
-    Parameters
-    ----------
-    root : Path
-    subjects : sequence of int
-        Whose rows are taken; those of others may be damaged.
-
-    Returns
-    -------
-    DataFrame
-        Sorted by ``Participant_id`` and ``Experiment_id``. ``Trial``, the order of presentation, names the clip; its
-        path is in the column ``clip``, None where there is no such file.
+    Sorted by ``Participant_id`` and ``Experiment_id``. ``Trial``, the order of presentation, names the clip; its path
+    is in the column ``clip``, None where there is no such file.
     """
     path, remedy = Path(root) / RATINGS_FILE, "copy it again from metadata_csv.zip of DEAP"
     columns = ["Participant_id", "Trial", "Experiment_id", *RATING_COLUMNS]
@@ -87,32 +74,19 @@ def read_ratings(root: Path, subjects: Sequence[int]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class DeapTree:
-    """What a DEAP folder holds, found by listing it.
-
-    Attributes
-    ----------
-    root : Path
-    subjects : tuple of int
-        Subjects with both EEG and a folder of clips.
-    ratings : DataFrame
-        As :func:`read_ratings` gives them.
-    synthetic : dict or None
-        Content of the ``SYNTHETIC`` file, which only the twin's folders have.
-    raw : bool
-        The EEG is that of the original recordings.
-    """
+class DeapTree(Tree):
+    """What a DEAP folder holds: subjects with both EEG and clips, their ratings, the twin's mark; `raw` recordings."""
 
     root: Path
     subjects: tuple[int, ...]
     ratings: pd.DataFrame
     synthetic: dict | None
     raw: bool = False
+    layout = "DEAP"
 
     @property
     def name(self) -> str:
-        """What numbers computed from this folder may be called."""
-        return tree_name("DEAP", self.synthetic) + (", original recordings" if self.raw else "")
+        return super().name + (", original recordings" if self.raw else "")
 
     @property
     def n_skipped(self) -> int:
@@ -130,34 +104,16 @@ class DeapTree:
         return n_windows * WINDOW_SECONDS
 
     def eeg(self, subject: int) -> Path:
-        """The file with a subject's EEG."""
         return self.root / (f"{RAW_FOLDER}/s{subject:02d}.bdf" if self.raw else f"{DAT_FOLDER}/s{subject:02d}.dat")
 
     def rows(self, subject: int) -> pd.DataFrame:
-        """A subject's rows of ``ratings``."""
         return self.ratings[self.ratings["Participant_id"] == subject]
 
-    def truth(self) -> pd.DataFrame | None:
-        """The latents stored with a synthetic folder, one row per trial; None for real data."""
-        return read_truth(self.root, self.synthetic)
 
+def open_tree(root: str | Path, *, raw: bool = False) -> DeapTree:
+    """List a DEAP folder and check its table of ratings, without reading signals; `raw` takes the original recordings.
 
-def open_tree(root: str | Path, subjects: Iterable[int] | None = None, *, raw: bool = False) -> DeapTree:
-    """List a DEAP folder and check its table of ratings, without reading signals.
-
-    Parameters
-    ----------
-    root : path-like
-    subjects : iterable of int, optional
-        Take these only; default: all that have EEG and face video (s01..s22 at most).
-    raw : bool
-        Take the EEG of ``data_original``.
-
-    Raises
-    ------
-    DataError
-        The folder is missing, empty or incomplete (and where the files lie, if they lie elsewhere in it), or its table
-        of ratings is not usable.
+    A DataError says that it is missing, empty or incomplete, and where its files lie if they lie elsewhere in it.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -166,23 +122,17 @@ def open_tree(root: str | Path, subjects: Iterable[int] | None = None, *, raw: b
     # The patterns leave out the stray files that unpacking and desktops put there.
     recorded = {int(path.name[1:3]) for path in (root / folder).glob(f"s[0-9][0-9]{suffix}")}
     filmed = {int(path.name[1:3]) for path in (root / VIDEO_FOLDER).glob("s[0-9][0-9]")}
-    available = sorted(recorded & filmed)
-    if not available:
+    subjects = tuple(sorted(recorded & filmed))
+    if not subjects:
         where = [f"no EEG in {folder}{lies_at(root, rf's[0-9][0-9]{suffix}')}"] if not recorded else []
         where += [f"no face video in {VIDEO_FOLDER}{lies_at(root, 's[0-9]+_trial[0-9]+.avi')}"] if not filmed else []
         raise DataError(f"data_root {str(root)!r}: {', '.join(where) or 'nobody has both EEG and clips'}; {_HOW_TO}")
-    chosen = available if subjects is None else sorted(set(subjects))
-    if absent := sorted(set(chosen) - set(available)):
-        raise DataError(
-            f"data_root {str(root)!r}: subject {', '.join(map(str, absent))} has no EEG in {folder} with face video; "
-            f"available: {', '.join(map(str, available))}"
-        )
-    return DeapTree(root, tuple(chosen), read_ratings(root, chosen), read_mark(root), raw)
+    return DeapTree(root, subjects, read_ratings(root, subjects), read_mark(root), raw)
 
 
-def open_raw_tree(root: str | Path, subjects: Iterable[int] | None = None) -> DeapTree:
+def open_raw_tree(root: str | Path) -> DeapTree:
     """:func:`open_tree` for DEAP's original recordings."""
-    return open_tree(root, subjects, raw=True)
+    return open_tree(root, raw=True)
 
 
 def trials_of(
@@ -193,36 +143,11 @@ def trials_of(
 ) -> Iterator[Trial]:
     """Yield the trials that have a face clip, sorted by subject and ``Experiment_id``; one file is open at a time.
 
-    Original recordings go through a chain that follows what DEAP says of its own: each trial is loaded with 2 s on
-    either side, band-passed to 4-45 Hz (the same as on the whole recording), every fourth sample is taken (the filter
-    has left nothing above 57 Hz), the mean of 32 electrodes subtracted, and the eyes' bipolar channels regressed out of
-    each electrode. DEAP does not publish how it removed eye movements; the regression, with coefficients from the
-    trial itself, stands in for it.
-
-    Parameters
-    ----------
-    tree : DeapTree
-    subjects : iterable of int, optional
-        Some of ``tree.subjects``; default: all.
-    excluded : list, optional
-        Takes (trial, reason) of each trial that is left out: without a clip, or with a flat or impossible channel.
-        Without it unusable channels raise.
-    trace : list, optional
-        Holds the steps of the last trial: (name, signal (28, n_times) from the clip's start on, sampling rate).
-
-    Raises
-    ------
-    DataError
-        A file is damaged, or contradicts the table of ratings.
-    UnusableSignal
-        A channel is unusable, and nobody takes its trial's name.
-
-    References
-    ----------
-    Koelstra et al., DEAP: a database for emotion analysis using physiological signals, IEEE T-AFFC 2012.
+    `excluded` takes (trial, reason) of each trial that is left out: without a clip, or with a flat or impossible
+    channel, which raises UnusableSignal otherwise. `trace` holds the steps of the last trial: see `signals.tracer`.
     """
     for subject in tree.subjects if subjects is None else subjects:
-        read = recording_reader(tree, subject) if tree.raw else _from_dat(tree, subject)
+        read = _from_recording(tree, subject) if tree.raw else _from_dat(tree, subject)
         for row in tree.rows(subject).itertuples():
             if row.clip is None:
                 if excluded is not None:
@@ -277,3 +202,64 @@ def _from_dat(tree: DeapTree, subject: int):
         return eeg
 
     return read
+
+
+def _from_recording(tree: DeapTree, subject: int):
+    """From a trial's row of the ratings to its EEG, by the steps that DEAP says of its own release (Koelstra, 2012).
+
+    4-45 Hz, every fourth sample (the filter has left nothing above 57 Hz), minus the mean of 32 electrodes. How DEAP
+    removed eye movements is not published: here the eyes' bipolar channels are regressed out of each trial.
+    """
+    path, wanted, step = tree.eeg(subject), [*DEAP_EEG, *EOG], int(RAW_SFREQ / SFREQ)
+    raw, onsets = open_recording(tree, subject)
+    names = [name.strip() for name in raw.ch_names]
+    picks = [names.index(name) for name in wanted]  # the two sites recorded them in different orders
+
+    def read(row, note) -> np.ndarray:
+        onset = int(onsets[row.Trial - 1])  # in the order of presentation; the table is by Experiment_id
+        start, stop = onset - int(BASELINE_SECONDS * RAW_SFREQ), onset + int(tree.seconds * RAW_SFREQ)
+        first, where = max(start - MARGIN, 0), f"{path}: trial {row.Experiment_id}"
+        data = raw.get_data(picks=picks, start=first, stop=min(stop + MARGIN, raw.n_times)) * 1e6
+        note("trial", data, RAW_SFREQ, (first - onset) / RAW_SFREQ)
+        refuse_flat(data[:, onset - first : stop - first], wanted, RAW_SFREQ, where)
+        data = band_pass(data, RAW_SFREQ)  # takes away the electrodes' offsets, too: its gain at 0 Hz is 1e-16
+        note("4–45 Hz", data, RAW_SFREQ, (first - onset) / RAW_SFREQ)
+        data = data[:, start - first : stop - first : step]
+        note("128 Hz", data, SFREQ, -BASELINE_SECONDS)
+        eeg = data[: len(DEAP_EEG)] - data[: len(DEAP_EEG)].mean(axis=0)
+        note("average reference", eeg, SFREQ, -BASELINE_SECONDS)
+        left, right, above, below = data[len(DEAP_EEG) :]
+        eyes = np.column_stack([left - right, above - below])
+        eeg = eeg - np.linalg.lstsq(eyes, eeg.T, rcond=None)[0].T @ eyes.T
+        note("eyes out", eeg, SFREQ, -BASELINE_SECONDS)
+        refuse_wild(eeg[list(CHANNEL_ROWS)], CHANNELS, where)
+        return eeg[list(CHANNEL_ROWS)]
+
+    return read
+
+
+def open_recording(tree: DeapTree, subject: int):
+    """Open a recording, and find the first samples of its stimuli at 512 Hz in the order of presentation.
+
+    The trigger channel is called ``Status`` (s01 to s23) or nothing (s24 to s28), or it is one of two called nothing
+    (s29 to s32; MNE numbers them). Only its lowest byte is the trigger code: bits above belong to the amplifier. Other
+    codes than playback have extra occurrences and are not counted.
+    """
+    path, n_trials = tree.eeg(subject), len(tree.rows(subject))
+    raw = open_bdf(path, RAW_SFREQ, [*DEAP_EEG, *EOG])
+    places = [i for i, name in enumerate(raw.ch_names) if re.fullmatch(r"(Status)?(-\d+)?", name.strip(), re.I)]
+    found = [onsets_of(raw, place, 0xFF, PLAYBACK) for place in places]
+    onsets = next((onsets for onsets in found if len(onsets) == n_trials), None)
+    if onsets is None:
+        raise DataError(
+            f"{path}: {max(map(len, found), default=0)} stimuli in the trigger channel (labelled Status, or not at "
+            f"all; code {PLAYBACK}), but the ratings have {n_trials} trials; copy it again, or keep the ratings of the "
+            "recorded trials only"
+        )
+    before, after = BASELINE_SECONDS * RAW_SFREQ, tree.seconds * RAW_SFREQ
+    if onsets[0] < before or onsets[-1] + after > raw.n_times or (np.diff(onsets) < after).any():
+        raise DataError(
+            f"{path}: its stimuli, {tree.seconds:g} s long, leave the recording of {raw.n_times / RAW_SFREQ:.1f} s or "
+            f"overlap (they begin at {', '.join(f'{onset / RAW_SFREQ:.1f}' for onset in onsets)} s); copy it again"
+        )
+    return raw, onsets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,19 +13,24 @@ import pandas as pd
 from ..config import shown
 from . import deap, mahnob
 from .constants import CHANNELS, N_FRAMES, N_VIDEO_FEATURES, SFREQ, TARGETS, WINDOW_SAMPLES, WINDOW_SECONDS
-from .deap_raw import open_recording
+from .files import SYNTHETIC_FILE, lies_at
 from .splits import make_folds
-from .trees import SYNTHETIC_FILE, lies_at
 from .types import DataError, Trial
 from .video import LARGEST_DAMAGE, clip_facts, damage
 
-# dataset: (folder that shows it, opening, trials)
+# dataset: (name, folder that shows it, opening, trials)
 _READERS = {
-    "deap": (deap.DAT_FOLDER, deap.open_tree, deap.trials_of),
-    "deap_raw": (deap.RAW_FOLDER, deap.open_raw_tree, deap.trials_of),
-    "mahnob": (mahnob.SESSION_FOLDER, mahnob.open_mahnob, mahnob.trials_of),
+    "deap": ("DEAP", deap.DAT_FOLDER, deap.open_tree, deap.trials_of),
+    "deap_raw": ("DEAP", deap.RAW_FOLDER, deap.open_raw_tree, deap.trials_of),
+    "mahnob": ("MAHNOB-HCI", mahnob.SESSION_FOLDER, mahnob.open_mahnob, mahnob.trials_of),
 }
-_NAMES = {"deap": "DEAP", "deap_raw": "DEAP", "mahnob": "MAHNOB-HCI"}
+# folder: what lies in it, by its pattern
+_PLACES = {
+    deap.DAT_FOLDER: r"s\d\d\.dat",
+    deap.RAW_FOLDER: r"s\d\d\.bdf",
+    deap.VIDEO_FOLDER: r"s\d+_trial\d+\.avi",
+    mahnob.SESSION_FOLDER: r"session\.xml",
+}
 _ALL_CLIPS = 64  # so many clips are decoded as a matter of course; of more, some, unless asked for all
 _WINDOW_BYTES = 2 * (len(CHANNELS) * WINDOW_SAMPLES + N_FRAMES * N_VIDEO_FEATURES) + N_FRAMES  # as stored
 _SHOWN = 12  # trials that are left out, in the text
@@ -39,18 +44,9 @@ _HOW_TO = (
 class Report:
     """State of a data folder.
 
-    Attributes
-    ----------
-    root : Path
-    kind : {"DEAP", "MAHNOB-HCI", ""}
-    trials : DataFrame
-        One row per usable trial and way of reading: ``dataset, subject, trial, seconds, valence, arousal``.
-    excluded : list of (str, int, int, str)
-        Data set, subject, trial and reason of each trial that is left out.
-    runs : dict of str to str
-        For each value of ``dataset`` that the folder may be read with, why it does not run; empty where it does.
-    notes : list of str
-        What is worth knowing: masked pictures, files in the wrong place.
+    ``trials`` has a row per usable trial and way of reading (dataset, subject, trial, seconds, valence, arousal);
+    ``excluded`` the others (dataset, subject, trial, reason); ``runs`` says for each dataset why it does not run, empty
+    where it does; ``notes`` what is worth knowing: masked pictures, files in the wrong place.
     """
 
     root: Path
@@ -71,23 +67,18 @@ class Report:
         blocks = [f"{shown(self.root)}: {self.kind or 'neither DEAP nor MAHNOB-HCI'}{synthetic}"]
         for dataset in self.runs if len(self.trials) else ():
             table = self.trials[self.trials["dataset"] == dataset]
-            counts = table.groupby("subject")["seconds"].agg(trials="count", seconds="sum")
-            left = pd.Series([subject for name, subject, *_ in self.excluded if name == dataset], dtype=int)
-            counts = counts.join(left.value_counts().rename("left out"), how="outer").fillna(0).round(1)
+            counts = table.groupby("subject")["seconds"].agg(trials="count", seconds="sum").round(1)
             n = int((table["seconds"] // WINDOW_SECONDS).sum())
             size = f"{n} windows of 4 s, {n * _WINDOW_BYTES / 1e6:.1f} MB once prepared"
-            blocks.append(f"dataset='{dataset}': {len(table)} trials, {size}\n{_indented(counts.to_string())}")
+            blocks.append(f"dataset='{dataset}': {len(table)} trials, {size}\n{counts.to_string()}")
         lines = [f"{name}, subject {who}, trial {trial}: {why}" for name, who, trial, why in self.excluded]
         if len(lines) > _SHOWN:
             lines[_SHOWN:] = [f"... and {len(lines) - _SHOWN} more"]
         runs = [f"dataset='{name}': {why or 'run'}" for name, why in self.runs.items()]
-        for title, found in (
-            ("Left out", lines),
-            ("Worth knowing", self.notes),
-            ("Notebooks", [*runs, "dataset='twin': run, without any files"]),
-        ):
+        runs += ["dataset='twin': run, without any files"]
+        for title, found in (("Left out", lines), ("Worth knowing", self.notes), ("Notebooks", runs)):
             if found:
-                blocks.append(f"{title}\n" + _indented("\n".join(f"- {line}" for line in found)))
+                blocks.append("\n".join([title, *(f"- {line}" for line in found)]))
         text = "\n\n".join(blocks)
         for form in {str(self.root), str(self.root.absolute())} - {"."}:
             text = text.replace(f"{form}{os.sep}", "").replace(form, shown(self.root))
@@ -114,20 +105,14 @@ def check_folder(path: str | os.PathLike, deep: bool = False) -> Report:
     >>> print(check_folder("DEAP").text())  # doctest: +SKIP
     """
     root = Path(path).expanduser()
-    report = Report(root)
-    try:
-        report.notes += _misplaced(root)
-        ways = [name for name, (folder, *_) in _READERS.items() if (root / folder).is_dir()]
-        if not ways and any((root / name).is_dir() for name in (deap.VIDEO_FOLDER, "metadata_csv")):
-            ways = ["deap"]
-    except OSError as error:
-        ways, report.notes = [], [f"the folder cannot be read: {error.strerror or error}"]
+    report = Report(root, notes=_misplaced(root))
+    ways = [name for name, (_, folder, *_) in _READERS.items() if (root / folder).is_dir()]
+    if not ways and (root / deap.VIDEO_FOLDER).is_dir():
+        ways = ["deap"]
     if not ways:
         report.notes.append(_HOW_TO)
         return report
-    report.kind = _NAMES[ways[0]]
-    clips: dict[Path, str] = {}
-    rows = [row for dataset in ways for row in _usable(report, dataset, clips, deep)]
+    report.kind, rows = _READERS[ways[0]][0], [row for dataset in ways for row in _usable(report, dataset, deep)]
     report.trials = pd.DataFrame(rows, columns=["dataset", "subject", "trial", "seconds", *TARGETS])
     for dataset in ways:
         table = report.trials[report.trials["dataset"] == dataset].reset_index(drop=True)
@@ -135,9 +120,9 @@ def check_folder(path: str | os.PathLike, deep: bool = False) -> Report:
     return report
 
 
-def _usable(report: Report, dataset: str, clips: dict[Path, str], deep: bool) -> Iterator[tuple]:
+def _usable(report: Report, dataset: str, deep: bool) -> Iterator[tuple]:
     """Rows of the usable trials; others go into the report."""
-    _, opened, trials_of = _READERS[dataset]
+    *_, opened, trials_of = _READERS[dataset]
     try:
         tree = opened(report.root)
         subjects = tree.subjects or sorted({found.subject for found in tree.sessions if found.kind == "S"})
@@ -149,10 +134,13 @@ def _usable(report: Report, dataset: str, clips: dict[Path, str], deep: bool) ->
         excluded: list[tuple[int, str]] = []
         try:
             if dataset == "deap_raw" and not deep:
-                open_recording(tree, subject)
-                found += _promised(tree, subject)
-            else:
-                found += (_light(trial) for trial in trials_of(tree, [subject], excluded=excluded))
+                deap.open_recording(tree, subject)
+                for row in tree.rows(subject).dropna(subset="clip").rename(columns=str.lower).itertuples():
+                    place, ratings = (subject, row.experiment_id, row.trial), {n: getattr(row, n) for n in TARGETS}
+                    found.append(Trial(*place, "", tree.seconds, None, ratings, row.clip))
+            else:  # the seconds of the EEG take its place
+                read = trials_of(tree, [subject], excluded=excluded)
+                found += (replace(trial, eeg=trial.eeg.shape[1] / SFREQ, baseline=None) for trial in read)
         except Exception as error:
             report.runs.setdefault(dataset, str(error))
         report.excluded += [(dataset, subject, trial, reason) for trial, reason in excluded]
@@ -160,88 +148,62 @@ def _usable(report: Report, dataset: str, clips: dict[Path, str], deep: bool) ->
     if step > 1:
         report.notes.append(f"{dataset}: {len(found[::step])} of {len(found)} clips decoded; --deep decodes all")
     for place, trial in enumerate(found):
-        if trial.video not in clips or place % step == 0:
-            clips[trial.video] = _examine_clip(report, dataset, trial, clips.get(trial.video), place % step == 0)
-        if clips[trial.video]:
-            report.excluded.append((dataset, trial.subject, trial.trial, clips[trial.video]))
+        try:
+            reason, notes = _examine_clip(trial, decode=place % step == 0)
+        except DataError as error:  # the preparation stops there
+            reason, notes = str(error), []
+            report.runs.setdefault(dataset, reason)
+        report.notes += [note for note in notes if note not in report.notes]
+        if reason:
+            report.excluded.append((dataset, trial.subject, trial.trial, reason))
         else:
             yield dataset, trial.subject, trial.trial, float(trial.eeg), *(trial.ratings[name] for name in TARGETS)
 
 
-def _light(trial: Trial) -> Trial:
-    """The same with the seconds of its EEG in place of the EEG."""
-    return replace(trial, eeg=trial.eeg.shape[1] / SFREQ, baseline=None)
-
-
-def _promised(tree: deap.DeapTree, subject: int) -> Iterator[Trial]:
-    for row in tree.rows(subject).itertuples():
-        if row.clip is not None:
-            ratings = {name: getattr(row, name.capitalize()) for name in TARGETS}
-            yield Trial(subject, row.Experiment_id, row.Trial, "", tree.seconds, None, ratings, row.clip)
-
-
-def _examine_clip(report: Report, dataset: str, trial: Trial, known: str | None, decode: bool) -> str:
-    """Why a trial's clip cannot be used; empty where it can. What is masked becomes a note."""
-    if known is not None and not decode:
-        return known
-    try:
-        facts = clip_facts(trial.video)
-        n, n_masked = damage(trial.video) if decode else (len(facts.places), 0)
-    except DataError as error:
-        report.runs.setdefault(dataset, str(error))  # the preparation stops there
-        return str(error)
+def _examine_clip(trial: Trial, decode: bool) -> tuple[str, list[str]]:
+    """Why a trial's clip is left out, empty where it is not; and what else is to be known about it."""
+    facts, lasts, name = clip_facts(trial.video), float(trial.eeg), trial.video.name
+    n, n_masked = damage(trial.video) if decode else (len(facts.places), 0)
     if n_masked > LARGEST_DAMAGE * n:
-        return f"{trial.video.name}: {n_masked} of {n} pictures are damaged"
-    lasts = facts.seconds * facts.rate / trial.video_rate if trial.video_rate else facts.seconds
-    notes = [f"{n_masked} of {n} pictures are damaged and masked"] if n_masked else []
-    if float(trial.eeg) - lasts >= WINDOW_SECONDS:
-        notes.append(f"{lasts:.1f} s of {float(trial.eeg):g} s; windows after its end are left out")
-    if not trial.video_rate and lasts - float(trial.eeg) >= WINDOW_SECONDS:
-        notes.append(f"{lasts:.1f} s, but its trial has {float(trial.eeg):g} s; is the EEG at {SFREQ:g} Hz?")
-    report.notes += [f"{trial.video.name}: {note}" for note in notes]
-    return ""
+        return f"{name}: {n_masked} of {n} pictures are damaged", []
+    shows = facts.seconds * facts.rate / trial.video_rate if trial.video_rate else facts.seconds
+    notes = [f"{name}: {n_masked} of {n} pictures are damaged and masked"] if n_masked else []
+    if lasts - shows >= WINDOW_SECONDS:
+        notes.append(f"{name}: {shows:.1f} s of {lasts:g} s; windows after its end are left out")
+    if not trial.video_rate and shows - lasts >= WINDOW_SECONDS:
+        notes.append(f"{name}: {shows:.1f} s, but its trial has {lasts:g} s; is the EEG at {SFREQ:g} Hz?")
+    return "", notes
 
 
 def _split_obstacle(trials: pd.DataFrame) -> str:
     """Why usable trials cannot be split as the notebooks split them; empty if they can."""
     if trials.empty:
         return "not one usable trial"
-    try:
-        for target in TARGETS:
-            make_folds(
-                trials[["subject", "trial"]], (trials[target].to_numpy() > 5).astype(int), "trial+subject", seed=0
-            )
-    except ValueError as error:
-        return f"{target}: {error}"
+    for target in TARGETS:
+        labels = (trials[target].to_numpy() > 5).astype(int)
+        try:
+            make_folds(trials[["subject", "trial"]], labels, "trial+subject", seed=0)
+        except ValueError as error:
+            return f"{target}: {error}"
     return ""
 
 
 def _misplaced(root: Path) -> list[str]:
     """Files that belong to one of the data sets but lie one folder off, or are spelt in another case."""
     if not root.is_dir():
-        return ["no such folder" if not root.exists() else "a file; give the folder that holds the data set"]
+        return ["a file; give the folder that holds the data set" if root.exists() else "no such folder"]
     notes = []
-    patterns: dict[str, tuple[str, Callable[[Path], bool]]] = {
-        deap.DAT_FOLDER: (r"s\d+\.dat", lambda path: bool(re.fullmatch(r"s\d\d\.dat", path.name))),
-        deap.RAW_FOLDER: (r"s\d+\.bdf", lambda path: bool(re.fullmatch(r"s\d\d\.bdf", path.name))),
-    }
-    for folder, (pattern, right) in patterns.items():
-        files = sorted((root / folder).glob("*")) if (root / folder).is_dir() else []
-        odd = [path.name for path in files if re.fullmatch(pattern, path.name, re.IGNORECASE) and not right(path)]
-        notes += [f"{folder}/{name}: not read; rename it to s01.{pattern[-3:]} and so on" for name in odd]
-        if not any(right(path) for path in files) and (where := lies_at(root, pattern)):
+    for folder, pattern in _PLACES.items():
+        names = [path.name for path in (root / folder).glob("*")]
+        if folder in (deap.DAT_FOLDER, deap.RAW_FOLDER):
+            odd = [n for n in names if re.fullmatch(r"s\d+" + pattern[-5:], n, re.I) and not re.fullmatch(pattern, n)]
+            notes += [f"{folder}/{name}: not read; rename it to s01.{pattern[-3:]} and so on" for name in sorted(odd)]
+        right = r"s\d\d" if folder == deap.VIDEO_FOLDER else r"\d+" if folder == mahnob.SESSION_FOLDER else pattern
+        if not any(re.fullmatch(right, name) for name in names) and (where := lies_at(root, pattern)):
             notes.append(f"{folder}: nothing there{where}")
-    if not list((root / deap.VIDEO_FOLDER).glob("s[0-9][0-9]")) and (where := lies_at(root, r"s\d+_trial\d+\.avi")):
-        notes.append(f"{deap.VIDEO_FOLDER}: nothing there{where}")
-    if not (root / mahnob.SESSION_FOLDER).is_dir() and (where := lies_at(root, r"session\.xml")):
-        notes.append(f"{mahnob.SESSION_FOLDER}: not there{where}")
     for parent in list(root.absolute().parents)[:2]:
-        if any((parent / folder).is_dir() for folder, *_ in _READERS.values()):
+        if any((parent / folder).is_dir() for _, folder, *_ in _READERS.values()):
             notes.append(f"its parent folder {parent.name} looks like a data set: give that folder")
     if packed := sorted(path.name for path in root.glob("*.zip")):
         notes.append(f"archives: {', '.join(packed)}; unpack them side by side")
     return notes
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())

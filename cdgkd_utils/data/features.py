@@ -42,20 +42,10 @@ class FeatureExtractor(Protocol):
 
 
 def extractor(name: str) -> FeatureExtractor:
-    """The extractor of that name.
+    """The extractor of that name: ``hog`` (gradients, no weights), or ``timm:<model>``, a network of 768 outputs.
 
-    Parameters
-    ----------
-    name : str
-        ``hog``: gradients, no weights; ``timm:<model>``: a network of 768 outputs such as
-        ``timm:vit_base_patch16_224``, whose weights timm downloads at first use (extra ``timm``).
-
-    Raises
-    ------
-    ValueError
-        No extractor or timm model has that name.
-    ExtractorError
-        What it needs is not installed.
+    Such as ``timm:vit_base_patch16_224``, whose weights timm downloads at first use (extra ``timm``). A ValueError says
+    that the name is unknown, an ExtractorError what is not installed.
     """
     if name == HogFeatures.name:
         return HogFeatures()
@@ -74,21 +64,12 @@ class HogFeatures:
 
 
 def hog768(frames: np.ndarray) -> np.ndarray:
-    """Histograms of oriented gradients: 8 x 8 cells of 8 x 8 pixels, 12 signed orientations.
+    """Histograms of oriented gradients of pictures (n, 64, 64, 3) uint8: (n, 768) float32, as wide as ViT-B's.
 
-    Each pixel's gradient (central differences; zero across the border) adds its magnitude to the two nearest
-    orientations, shared linearly; each cell is divided by its Euclidean norm, softened by ``NOISE_FLOOR``. Exactly as
-    wide as a ViT-B embedding. After Dalal and Triggs (2005), without overlapping blocks.
-
-    Parameters
-    ----------
-    frames : ndarray, shape (n, 64, 64, 3), uint8
-
-    Returns
-    -------
-    ndarray, shape (n, 768), float32
-        Order: cell row, cell column, orientation; orientation k points to ``30 k`` degrees, from dark to bright,
-        0 = right, 90 = down.
+    8 x 8 cells of 8 x 8 pixels, 12 signed orientations: cell row, cell column, orientation; orientation k points to
+    ``30 k`` degrees, from dark to bright, 0 = right, 90 = down. Each pixel's gradient (central differences; zero across
+    the border) adds its magnitude to the two nearest orientations, shared linearly; each cell is divided by its norm,
+    softened by ``NOISE_FLOOR``. After Dalal and Triggs (2005), without overlapping blocks.
     """
     _check(frames, PICTURE)
     grey = sum(weight * frames[..., channel] for channel, weight in enumerate(LUMA))
@@ -115,20 +96,26 @@ def hog768(frames: np.ndarray) -> np.ndarray:
 
 
 class TimmFeatures:
-    """Pooled output of a network with 768 features, such as ViT-B/16; see :func:`extractor`.
-
-    Pictures are scaled with the mean and standard deviation that the weights were trained with, and shown whole.
-    """
+    """Pooled output of a network with 768 features, such as ViT-B/16; pictures are scaled as in its training."""
 
     def __init__(self, model: str) -> None:
         self.name, self._model, self._network = TIMM + model, model, None
-        timm = self._timm()
+        try:
+            import timm
+        except (ImportError, RuntimeError) as error:  # a torchvision built for another torch fails with the latter
+            raise ExtractorError(
+                f"extractor {self.name!r}: timm cannot be imported ({error}); run: pip install -e '.[timm]' with the "
+                "torchvision that belongs to your torch, or choose extractor='hog'"
+            ) from error
         try:
             weights = timm.get_pretrained_cfg(model)
-        except RuntimeError as error:
-            raise ValueError(self._unknown(str(error))) from error
+        except RuntimeError:
+            weights = None
         if weights is None or not weights.has_weights:
-            raise ValueError(self._unknown("timm has no weights of that name"))
+            raise ValueError(
+                f"extractor {self.name!r}: timm has no weights of that name; timm.list_models('*vit_base*', "
+                "pretrained=True) lists names"
+            )
         self.size = int(weights.input_size[-1])
         # The tag is in the version, since which one a bare name means may change with timm's version.
         self.version = f"{self.name} timm-{version('timm')} {weights.tag}"
@@ -147,35 +134,19 @@ class TimmFeatures:
         return features, np.ones(len(frames), bool)
 
     def _open(self):
-        timm = self._timm()
+        import timm
+
         # The width is checked without weights, so that a model of the wrong width is not downloaded first.
         width = timm.create_model(self._model, pretrained=False, num_classes=0).num_features
         if width != N_VIDEO_FEATURES:
-            raise ValueError(
-                f"extractor {self.name!r}: gives {width} features per picture, expected {N_VIDEO_FEATURES}; "
-                "choose a model of that width, for instance timm:vit_base_patch16_224"
-            )
+            raise ValueError(f"extractor {self.name!r}: gives {width} features, expected {N_VIDEO_FEATURES}")
         try:
             return timm.create_model(self._model, pretrained=True, num_classes=0).eval()
         except (OSError, RuntimeError) as error:
             raise ExtractorError(
                 f"extractor {self.name!r}: its weights are not in timm's cache and cannot be downloaded "
-                f"({str(error).splitlines()[0]}); run once with a connection, copy the Hugging Face cache of a machine "
-                "that has them, or choose extractor='hog'"
+                f"({str(error).splitlines()[0]}); run once with a connection, or choose extractor='hog'"
             ) from error
-
-    def _timm(self):
-        try:
-            import timm
-        except (ImportError, RuntimeError) as error:  # a torchvision built for another torch fails with the latter
-            raise ExtractorError(
-                f"extractor {self.name!r}: timm cannot be imported ({error}); run: pip install -e '.[timm]' with the "
-                "torchvision that belongs to your torch, or choose extractor='hog'"
-            ) from error
-        return timm
-
-    def _unknown(self, reason: str) -> str:
-        return f"extractor {self.name!r}: {reason}; timm.list_models('*vit_base*', pretrained=True) lists names"
 
 
 def face_version() -> str:
@@ -185,27 +156,11 @@ def face_version() -> str:
 
 
 def face_box(path: str | os.PathLike, find=None) -> np.ndarray | None:
-    """Where the face is in a clip: one box for all of it, whichever windows are taken.
+    """Where the face is in a clip: one box for all of it, whichever windows are taken; None where nobody is seen.
 
-    Parameters
-    ----------
-    path : path-like
-    find : callable, optional
-        From a picture (512, 512, 3) uint8 to boxes (n_faces, 4) in pixels; default: MediaPipe's face landmarker (extra
-        ``mediapipe``).
-
-    Returns
-    -------
-    ndarray, shape (4,), or None
-        Left, top, right, bottom of a square, as shares of the clip's central square: the median of the largest face in
-        32 pictures spread over the clip, with 0.3 of it on each side. None where no picture shows a face.
-
-    Raises
-    ------
-    ExtractorError
-        MediaPipe or its network files are missing.
-    DataError
-        The clip cannot be decoded.
+    Left, top, right, bottom (4,) of a square, as shares of the clip's central square: the median of the largest face in
+    32 pictures spread over the clip, with 0.3 of it on each side. `find` gives the boxes (n_faces, 4) in pixels of a
+    picture (512, 512, 3) uint8; by default MediaPipe's face landmarker does, or an ExtractorError says what is missing.
     """
     find = find or face_finder()
     times = (np.arange(N_LOOKS) + 0.5) / N_LOOKS * clip_facts(path).seconds

@@ -1,12 +1,6 @@
 """Reader of a MAHNOB-HCI folder (or of the twin written as one): EEG, felt ratings and the colour camera's clips.
 
-::
-
-    root/Sessions/<sessionId>/  session.xml
-                                Part_<p>_S_Trial<t>_emotion.bdf              30 s, the clip, 30 s
-                                P<p>-Rec1-..._C1 trigger _C_Section_<n>.avi  from the clip's start, and on past its end
-
-Neutral sessions (``_N_``) and those of the tagging experiments share the tree and are not read.
+Neutral sessions (``_N_``) and those of the tagging experiments share the tree and are not read; see ``docs/data.md``.
 """
 
 from __future__ import annotations
@@ -18,36 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from .constants import (
     BASELINE_SAMPLES,
     CHANNEL_ROWS,
     CHANNELS,
     DEAP_EEG,
+    N_MAHNOB_TRIALS,
     RATINGS,
+    SESSIONS_PER_SUBJECT,
     SFREQ,
     WINDOW_SECONDS,
-)
-from .mahnob_session import XML_FILE, MahnobSession, inspect_session
+)  # fmt: skip
+from .files import Tree, lies_at, read_mark
 from .signals import Trace, band_pass, onsets_of, open_bdf, refuse_flat, refuse_wild, tracer
-from .trees import lies_at, read_mark, read_truth, tree_name
 from .types import DataError, Trial
 from .video import clip_facts
 
-SESSION_FOLDER = "Sessions"
+SESSION_FOLDER, XML_FILE = "Sessions", "session.xml"
 SFREQ_RAW = 256  # Hz
 MARGIN_SECONDS = 30.0  # recorded before and after the clip
 PULSE = 268  # low 16 bits of the status word at the clip's start and at its end
+VIDEO_RATE = 60.9708  # frames per second, vidRate of all sessions; the clips' own header says 61
 ONSET_TOLERANCE, LENGTH_TOLERANCE = 1.0, 2.0  # s
 VIDEO_SLACK, RATE_TOLERANCE = 0.5, 0.02  # s that a clip may lack at its end; the real clips' header errs by 0.05 %
-_ALL = range(1, 31)
-# Subjects of the subsets that publications use (data sheet: Soleymani et al., 2012).
-SUBSETS = {
-    "24": tuple(p for p in _ALL if p not in (3, 9, 12, 15, 16, 26)),  # complete sessions of both modalities
-    "27": tuple(p for p in _ALL if p not in (9, 12, 15)),  # the data set's own paper; 26 of them have video
-    "527": tuple(p for p in _ALL if p not in (12, 15, 26)),  # every session with EEG and video
-}
+FELT = {"valence": "feltVlnc", "arousal": "feltArsl", "dominance": "feltCtrl", "predictability": "feltPred"}
+_LARGEST_XML = 1 << 20  # bytes; real files have about 2 kB
 _HOW_TO = (
     f"expected a MAHNOB-HCI folder with {SESSION_FOLDER}/2/{XML_FILE} and so on; the data set is handed out for "
     "research after signing the end user licence agreement on its own page; dataset='twin' runs without it"
@@ -55,12 +45,140 @@ _HOW_TO = (
 
 
 @dataclass(frozen=True)
-class MahnobTree:
+class SessionXml:
+    """What one ``session.xml`` says; times and rate are None, and ``media`` is empty, where it says nothing."""
+
+    session: int
+    subject: int
+    is_stimulus: bool
+    ratings: dict[str, float] | None  # of emotional clips
+    media: str
+    clip_seconds: float | None
+    video_rate: float | None
+    colour_clips: tuple[str, ...]  # of the camera that faces the subject
+
+
+def read_session(path: str | os.PathLike) -> SessionXml:
+    """Read and check one ``session.xml``.
+
+    A document type or entities are refused: no real file has any, and they can make a parser read other files or fill
+    the memory; so are file names that lead out of the folder.
+    """
+    from defusedxml.ElementTree import fromstring
+
+    path = Path(path)
+
+    def fail(found: str) -> DataError:
+        return DataError(f"{path}: {found}; expected MAHNOB-HCI's session.xml: copy it again")
+
+    try:
+        content = path.read_bytes() if path.stat().st_size <= _LARGEST_XML else b""
+        root = fromstring(content, forbid_dtd=True)
+    except Exception as error:  # not there, not well-formed, a forbidden document type, an encoding that nobody knows
+        raise fail(f"no well-formed XML without document type ({error or type(error).__name__})") from error
+    subjects = root.findall("subject")
+    if root.tag != "session" or len(subjects) != 1:
+        raise fail(f"<{root.tag}> with {len(subjects)} elements <subject>")
+
+    def whole(element, name: str, least: int = 0, most: int = 10**8) -> int:
+        text = element.get(name, "").strip()
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+            raise fail(f"{name} is {element.get(name)!r}")
+        return int(text)
+
+    def positive(name: str) -> float | None:
+        if name not in root.attrib:
+            return None
+        try:
+            value = float(root.attrib[name])
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise fail(f"{name} is {root.attrib[name]!r}")
+        return value
+
+    tracks = [(track.get("filename", ""), track.get("color", "").strip() == "1") for track in root.findall("track")]
+    for name, _ in tracks:
+        if name in ("", ".", "..") or any(sign in "/\\:" or ord(sign) < 32 for sign in name):
+            raise fail(f"file name {name!r} is no plain name of a file in the session's folder")
+    is_stimulus = whole(root, "isStim") == 1
+    return SessionXml(
+        session=whole(root, "sessionId", 1),
+        subject=whole(subjects[0], "id", 1),
+        is_stimulus=is_stimulus,
+        ratings={name: float(whole(root, felt, 1, 9)) for name, felt in FELT.items()} if is_stimulus else None,
+        media=root.get("mediaFile", "").strip().lower(),
+        clip_seconds=positive("cutLenSec"),
+        video_rate=positive("vidRate"),
+        colour_clips=tuple(name for name, is_colour in tracks if is_colour),
+    )
+
+
+@dataclass(frozen=True)
+class MahnobSession:
+    """What one session's folder holds.
+
+    ``kind`` is "S" for an emotional clip, "N" for the neutral one before it, "other" for another experiment. It is
+    ``usable`` with all its files, which agree; else ``reason`` says what is missing or wrong.
+    """
+
+    session: int
+    kind: str
+    reason: str
+    subject: int = 0
+    presentation: int = 0
+    xml: SessionXml | None = None
+    bdf: Path | None = None
+    video: Path | None = None
+
+    @property
+    def usable(self) -> bool:
+        return not self.reason
+
+    @property
+    def video_rate(self) -> float:
+        """True frames per second of the clip; its header errs."""
+        return (self.xml and self.xml.video_rate) or VIDEO_RATE
+
+
+def inspect_session(folder: Path, session: int) -> MahnobSession:
+    """Look into a session's folder, by the number that its name gives it; what is wrong becomes its ``reason``."""
+    subject, rest = divmod(session - 1, SESSIONS_PER_SUBJECT)
+    if session < 1 or rest >= 2 * N_MAHNOB_TRIALS:
+        return MahnobSession(session, "other", "another experiment")
+    subject, presentation, neutral = subject + 1, rest // 2 + 1, rest % 2 == 0
+    kind, xml, problems = "SN"[neutral], None, ["neutral clip, which nobody rated"] if neutral else []
+    try:
+        xml = read_session(folder / XML_FILE)
+        if (xml.session, xml.subject, xml.is_stimulus) != (session, subject, not neutral):
+            problems.append(
+                f"{folder / XML_FILE}: session {xml.session} of subject {xml.subject}, isStim {int(xml.is_stimulus)}; "
+                f"by its folder's number it is {session} of subject {subject}, {int(not neutral)}"
+            )
+        if not neutral and not xml.media:
+            problems.append(f"{folder / XML_FILE}: no mediaFile, so the stimulus is not known")
+    except DataError as error:
+        problems.append(str(error))
+    bdf = folder / f"Part_{subject}_{kind}_Trial{presentation}_emotion.bdf"
+    if not bdf.is_file():  # other recordings of the same person share the tree; a name that differs is another's
+        others = ", ".join(sorted(path.name for path in folder.glob("*") if path.suffix.lower() == ".bdf"))
+        problems.append(f"{bdf}: missing" + (f", found {others}" if others else ""))
+    clips = [folder / name for name in (xml.colour_clips if xml else ()) if (folder / name).is_file()]
+    clips = clips or sorted(folder.glob("*C1 trigger*.avi"))  # five grey ones, too
+    if len(clips) != 1:
+        problems.append(f"{folder}: {len(clips) or 'no'} clips of the colour camera (*C1 trigger*.avi), expected one")
+    video = clips[0] if len(clips) == 1 else None
+    return MahnobSession(session, kind, "; ".join(problems), subject, presentation, xml, bdf, video)
+
+
+@dataclass(frozen=True)
+class MahnobTree(Tree):
     """What a MAHNOB-HCI folder holds, found by listing it: its sessions, and the ``SYNTHETIC`` file's content."""
 
     root: Path
     sessions: tuple[MahnobSession, ...]
     synthetic: dict | None
+    layout = "MAHNOB-HCI"
 
     @property
     def subjects(self) -> tuple[int, ...]:
@@ -68,41 +186,13 @@ class MahnobTree:
         return tuple(sorted({found.subject for found in self.sessions if found.usable}))
 
     @property
-    def name(self) -> str:
-        """What numbers computed from this folder may be called."""
-        return tree_name("MAHNOB-HCI", self.synthetic)
-
-    @property
     def n_skipped(self) -> int:
         """Number of emotional clips that are not usable."""
         return sum(found.kind == "S" and not found.usable for found in self.sessions)
 
-    def truth(self) -> pd.DataFrame | None:
-        """The latents stored with a synthetic folder, one row per trial; None for real data."""
-        return read_truth(self.root, self.synthetic)
 
-
-def open_mahnob(root: str | Path, subset: str | None = None, subjects: Iterable[int] | None = None) -> MahnobTree:
-    """List a MAHNOB-HCI folder: what each session has. Damaged sessions do not raise; recordings are not opened.
-
-    Parameters
-    ----------
-    root : path-like
-        The folder that holds ``Sessions``.
-    subset : {"24", "27", "527"}, optional
-        A standard subset of the subjects, see ``SUBSETS``; default: all.
-    subjects : iterable of int, optional
-        Take these only.
-
-    Raises
-    ------
-    DataError
-        The folder is no MAHNOB-HCI tree.
-    ValueError
-        The subset is unknown.
-    """
-    if subset is not None and subset not in SUBSETS:
-        raise ValueError(f"subset: expected one of {', '.join(SUBSETS)}, got {subset!r}")
+def open_mahnob(root: str | Path) -> MahnobTree:
+    """List a MAHNOB-HCI folder: what each session has. Damaged sessions do not raise; recordings are not opened."""
     root = Path(root).expanduser()
     folder = root / SESSION_FOLDER
     entries = list(folder.iterdir()) if folder.is_dir() else []
@@ -111,11 +201,7 @@ def open_mahnob(root: str | Path, subset: str | None = None, subjects: Iterable[
     if not found:
         where = lies_at(root, r"session\.xml") if root.is_dir() else ""
         raise DataError(f"data_root {str(root)!r}: no session in its folder {SESSION_FOLDER}{where}; {_HOW_TO}")
-    sessions = [inspect_session(found[number], number) for number in sorted(found)]
-    if subset is not None or subjects is not None:
-        chosen = set(_ALL if subset is None else SUBSETS[subset]) & set(_ALL if subjects is None else subjects)
-        sessions = [session for session in sessions if session.subject in chosen]
-    return MahnobTree(root, tuple(sessions), read_mark(root))
+    return MahnobTree(root, tuple(inspect_session(found[number], number) for number in sorted(found)), read_mark(root))
 
 
 def trials_of(
@@ -127,29 +213,10 @@ def trials_of(
     """Yield the trials of the usable sessions, sorted by session; one recording is in memory at a time.
 
     A trial's identity is the session's number, its stimulus the name of the film (the order of the films differs
-    between subjects). Nobody rated liking here: it is NaN; ``feltPred``, predictability, is another question. EEG is
-    prepared like DEAP's release: 32 electrodes by name, minus their mean, 4-45 Hz without phase shift over the whole
-    recording, every second sample, cut, 28 channels kept.
-
-    Parameters
-    ----------
-    tree : MahnobTree
-    subjects : iterable of int, optional
-        Some of ``tree.subjects``; default: all.
-    excluded : list, optional
-        Takes (session, reason) of each emotional clip that is left out: with files that are missing, damaged or
-        contradict each other, or with a flat or impossible channel. Without it a recording's faults raise.
-    trace : list, optional
-        Holds the steps of the last trial: (name, signal (28, n_times) from the clip's start on, sampling rate).
-
-    Raises
-    ------
-    DataError
-        A recording is damaged or contradicts its session, or a channel of it is unusable.
-
-    References
-    ----------
-    Soleymani et al., A multimodal database for affect recognition and implicit tagging, IEEE T-AFFC 2012.
+    between subjects). Nobody rated liking here: it is NaN. EEG is prepared like DEAP's release (Soleymani et al.,
+    2012): 32 electrodes by name, minus their mean, 4-45 Hz over the whole recording, every second sample, cut.
+    `excluded` takes (session, reason) of each emotional clip that is left out; without it a recording's faults raise.
+    `trace` holds the steps of the last trial: see `signals.tracer`.
     """
     wanted = set(tree.subjects if subjects is None else subjects)
     for found in tree.sessions:
@@ -174,29 +241,16 @@ def trials_of(
             stimulus=found.xml.media,
             eeg=eeg,
             baseline=baseline,
-            ratings={name: found.ratings.get(name, math.nan) for name in RATINGS},
+            ratings={name: found.xml.ratings.get(name, math.nan) for name in RATINGS},
             video=found.video,
             video_rate=found.video_rate,
         )
 
 
 def stimulus_span(path: str | os.PathLike, clip_seconds: float | None) -> tuple[int, float, bool]:
-    """Find the clip in a recording from its two status pulses, or else from its margins.
+    """Find the clip in a recording: its first sample at 256 Hz, its length in s, and whether by two status pulses.
 
-    Parameters
-    ----------
-    path : path-like
-    clip_seconds : float or None
-        ``cutLenSec``; the recording must agree with it within 2 s. None: not known.
-
-    Returns
-    -------
-    onset : int
-        Sample of the clip's first moment, at 256 Hz.
-    seconds : float
-        Length of the clip.
-    by_pulses : bool
-        False where the margins of 30 s say so.
+    Without them the margins of 30 s say where it lies. It must agree with ``cutLenSec``, if that is known, within 2 s.
     """
     raw = open_bdf(path, SFREQ_RAW, [*DEAP_EEG, "Status"])
     rises = onsets_of(raw, raw.ch_names.index("Status"), 0xFFFF, PULSE)

@@ -22,7 +22,6 @@ LARGEST_MICROVOLT = 6e4
 LEAST_MICROVOLT = 1.0  # peak to peak in 2 s; an amplifier's own noise has more
 LARGEST_SHARE = 0.5  # of 4 s, of samples that repeat the one before
 _PIECE = 0.25  # s
-_INFERRED = "Number of records from the header does not match the file size"
 
 
 class UnusableSignal(DataError):
@@ -48,14 +47,14 @@ def tracer(trace: Trace | None) -> Callable[[str, np.ndarray, float, float], Non
     The function takes the name, a signal whose first rows are the 32 electrodes in DEAP's order (or just the 28), its
     rate in Hz, and when it begins, in s after the clip's start.
     """
+    if trace is None:
+        return lambda *_: None
+    trace.clear()
 
     def note(name: str, signal: np.ndarray, sfreq: float, start: float) -> None:
-        if trace is not None:
-            rows = signal if len(signal) == len(CHANNEL_ROWS) else signal[list(CHANNEL_ROWS)]
-            trace.append((name, rows[:, round(-start * sfreq) :].copy(), sfreq))
+        rows = signal if len(signal) == len(CHANNEL_ROWS) else signal[list(CHANNEL_ROWS)]
+        trace.append((name, rows[:, round(-start * sfreq) :].copy(), sfreq))
 
-    if trace is not None:
-        trace.clear()
     return note
 
 
@@ -69,9 +68,8 @@ def refuse_flat(signals: np.ndarray, names: Sequence[str], sfreq: float, where: 
     flat = flat_channels(signals, sfreq)
     _refuse(flat, names, f"{where}: channel {{}} is flat (less than 1 µV in 2 s, or half of 4 s repeated)")
     some = signals[:, :: max(signals.shape[1] // 64, 1)]
-    pairs = np.argwhere(np.triu(np.abs(some[:, None] - some).max(axis=-1) < 1e-6, 1))
     copies = np.zeros(len(signals), bool)
-    for one, other in pairs:
+    for one, other in np.argwhere(np.triu(np.abs(some[:, None] - some).max(axis=-1) < 1e-6, 1)):
         copies[[one, other]] |= np.abs(signals[one] - signals[other]).max() < 1e-6
     _refuse(copies, names, f"{where}: channels {{}} are copies of each other, as dead electrodes are after referencing")
 
@@ -84,72 +82,50 @@ def refuse_wild(signals: np.ndarray, names: Sequence[str], where: str) -> None:
 
 def _refuse(chosen: np.ndarray, names: Sequence[str], what: str) -> None:
     if chosen.any():
-        found = ", ".join(name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen)
+        found = ", ".join(np.asarray(names)[chosen])
         raise UnusableSignal(f"{what.format(found)}; leave this trial out, or copy the file again")
 
 
 def flat_channels(signals: np.ndarray, sfreq: float) -> np.ndarray:
     """Which channels of (n_chans, n_times) are flat somewhere, bool (n_chans,); see :func:`refuse_flat`."""
-    step = max(round(_PIECE * sfreq), 1)
-    n_pieces = signals.shape[1] // step
+    step, n_pieces = round(_PIECE * sfreq), int(signals.shape[1] // round(_PIECE * sfreq))
+
+    def pieces(values: np.ndarray) -> np.ndarray:
+        return values[..., : n_pieces * step].reshape(*values.shape[:-1], n_pieces, step)
+
+    def sliding(values: np.ndarray, seconds: float) -> np.ndarray:
+        return np.lib.stride_tricks.sliding_window_view(values, min(round(seconds / _PIECE), n_pieces), axis=-1)
 
     def still(chosen: np.ndarray, every: int) -> np.ndarray:
-        pieces = chosen[:, : n_pieces * step].reshape(len(chosen), n_pieces, step)
-        high, low = pieces[..., 0].copy(), pieces[..., 0].copy()
-        for place in range(every, step, every):  # much faster than a maximum along the short axis
-            np.maximum(high, pieces[..., place], out=high)
-            np.minimum(low, pieces[..., place], out=low)
-        span = _sliding(high, round(2 / _PIECE)).max(axis=-1) - _sliding(low, round(2 / _PIECE)).min(axis=-1)
+        short = np.ascontiguousarray(np.moveaxis(pieces(chosen)[..., ::every], -1, 0))  # faster along the first axis
+        span = sliding(short.max(axis=0), 2).max(axis=-1) - sliding(short.min(axis=0), 2).min(axis=-1)
         return (span < LEAST_MICROVOLT).any(axis=-1)
 
     flat = still(signals, max(step // 4, 1))  # some samples suffice to see that most signals move
     flat[flat] = still(signals[flat], 1)
-    same = signals[:, 1:] == signals[:, :-1]
+    same = np.diff(signals, append=np.nan) == 0
     enough = LARGEST_SHARE * 4 * sfreq - 1
     for row in np.flatnonzero(np.count_nonzero(same, axis=1) >= enough):
-        counts = np.count_nonzero(same[row, : same.shape[1] // step * step].reshape(-1, step), axis=1)
-        flat[row] |= (_sliding(counts, round(4 / _PIECE)).sum(axis=-1) >= enough).any()
+        flat[row] |= (sliding(np.count_nonzero(pieces(same[row]), axis=1), 4).sum(axis=-1) >= enough).any()
     return flat
 
 
-def _sliding(values: np.ndarray, n: int) -> np.ndarray:
-    return np.lib.stride_tricks.sliding_window_view(values, min(n, max(values.shape[-1], 1)), axis=-1)
-
-
 def open_bdf(path: str | os.PathLike, sfreq: float, needed: Sequence[str] = ()) -> mne.io.BaseRaw:
-    """Open a BDF through MNE, after checking that it is one, that it is complete, and that its channels have a scale.
+    """Open a BDF of `sfreq` Hz with the `needed` channels through MNE, not loaded.
 
-    Parameters
-    ----------
-    path : path-like
-    sfreq : float
-        The sampling rate that the file must have, in Hz.
-    needed : sequence of str
-        Channels that must be there.
-
-    Returns
-    -------
-    mne.io.BaseRaw
-        Not loaded. A recorder that was stopped hard leaves a header with -1 records; MNE counts them.
-
-    Raises
-    ------
-    DataError
-        The file is missing, is no BDF, is truncated (which MNE shortens without a word), or has another sampling rate;
-        a channel is missing, or its physical or digital minimum equals its maximum.
+    A DataError says where it is no complete BDF (MNE shortens a truncated one without a word), or has channels whose
+    minimum equals their maximum. A recorder that was stopped hard leaves a header with -1 records; MNE counts them.
     """
     import mne
 
     path = Path(path)
     try:
-        n_records, expected, without_scale, size = _header(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; copy it again") from error
+        n_records, expected, without_scale = _header(path)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path}: no readable BioSemi BDF ({error}); it is damaged or truncated: copy it again"
+            f"{path}: no readable BioSemi BDF ({error}); it is missing or damaged: copy it again"
         ) from error
-    if n_records > 0 and size < expected:
+    if (size := path.stat().st_size) < expected:
         raise DataError(
             f"{path}: {size} bytes, but its header promises {n_records} records and {expected} bytes; it is truncated: "
             "copy it again"
@@ -161,7 +137,7 @@ def open_bdf(path: str | os.PathLike, sfreq: float, needed: Sequence[str] = ()) 
         )
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=_INFERRED)
+            warnings.filterwarnings("ignore", message="Number of records from the header does not match the file size")
             warnings.filterwarnings("ignore", message="Channel names are not unique")  # DEAP's s29 to s32 have two ""
             raw = mne.io.read_raw_bdf(path, preload=False, verbose="warning")
     except Exception as error:  # a damaged header can raise nearly anything
@@ -170,9 +146,7 @@ def open_bdf(path: str | os.PathLike, sfreq: float, needed: Sequence[str] = ()) 
         raise DataError(f"{path}: sampled at {raw.info['sfreq']:g} Hz, expected {sfreq:g}; take the original recording")
     names = [name.strip() for name in raw.ch_names]
     if missing := [name for name in needed if name not in names]:
-        raise DataError(
-            f"{path}: no channel {', '.join(missing)}, found {', '.join(names)}; take the original recording"
-        )
+        raise DataError(f"{path}: no channel {', '.join(missing)}, found {', '.join(names)}; take the original file")
     return raw
 
 
@@ -189,26 +163,20 @@ def onsets_of(raw: mne.io.BaseRaw, place: int, mask: int, code: int) -> np.ndarr
     return found[found[:, 2] == code, 0] - raw.first_samp
 
 
-def _header(path: Path) -> tuple[int, int, list[str], int]:
-    """Number of records, bytes that they need, channels without a scale, and bytes that there are."""
+def _header(path: Path) -> tuple[int, int, list[str]]:
+    """Number of records, bytes that they need, and channels without a scale."""
     with open(path, "rb") as file:
         fixed = file.read(256)
-        if fixed[:8] != b"\xffBIOSEMI":
-            raise ValueError("it does not begin with 0xFF BIOSEMI")
-        n_bytes, n_records, n_chans = int(fixed[184:192]), int(fixed[236:244]), int(fixed[252:256])
-        if n_chans < 1 or n_bytes != 256 * (n_chans + 1) or n_records == 0 or n_records < -1:
-            raise ValueError(f"{n_records} records of {n_chans} channels behind a header of {n_bytes} bytes")
-        table = file.read(256 * n_chans)
+        n_bytes, n_records, n = int(fixed[184:192]), int(fixed[236:244]), int(fixed[252:256])
+        if fixed[:8] != b"\xffBIOSEMI" or n < 1 or n_bytes != 256 * (n + 1) or n_records == 0 or n_records < -1:
+            raise ValueError(f"{n_records} records of {n} channels behind a header of {n_bytes} bytes")
+        table = file.read(256 * n)
 
-    def column(start: int, width: int) -> list[bytes]:
-        first = start * n_chans
-        return [table[first + i * width : first + (i + 1) * width] for i in range(n_chans)]
+    def column(start: int, width: int = 8) -> list[bytes]:
+        return [table[start * n + i * width :][:width] for i in range(n)]
 
-    low, high, low_word, high_word = ([float(text) for text in column(start, 8)] for start in (104, 112, 120, 128))
     labels = [text.decode("latin1").strip() or f"number {place + 1}" for place, text in enumerate(column(0, 16))]
-    scales = zip(labels, low, high, low_word, high_word, strict=True)
-    nothing = [name for name, a, b, c, d in scales if not (np.isfinite(b - a) and a != b and c != d)]
-    record = 3 * sum(int(text) for text in column(216, 8))
-    if record < 3:
-        raise ValueError("its records hold no samples")
-    return n_records, n_bytes + record * max(n_records, 1), nothing, path.stat().st_size
+    low, high, low_word, high_word = np.array([[float(text) for text in column(k)] for k in (104, 112, 120, 128)])
+    usable = np.isfinite(high - low) & (low != high) & (low_word != high_word)
+    nothing = [name for name, is_usable in zip(labels, usable, strict=True) if not is_usable]
+    return n_records, n_bytes + 3 * sum(map(int, column(216))) * max(n_records, 0), nothing

@@ -47,25 +47,17 @@ class ClipFacts:
 
 def clip_facts(path: str | os.PathLike) -> ClipFacts:
     """Look through a clip's packets; a DataError says that it cannot be opened, or holds no film."""
-    try:
-        with _opened(path) as container:
-            packets: dict[int, list[av.Packet]] = {stream.index: [] for stream in container.streams.video}
-            for packet in container.demux(*container.streams.video):
-                if packet.size:
-                    packets[packet.stream_index].append((packet.pts, packet.dts, packet.duration))
-            stream = _film(container, {index: len(found) for index, found in packets.items()})
-            return _facts(container, stream, packets[stream.index])
-    except Exception as error:  # a damaged header can raise nearly anything
-        raise _not_a_video(path, error) from error
-
-
-def _film(container: av.container.InputContainer, counts: dict[int, int]) -> av.VideoStream:
-    """The best stream of pictures that follow each other: a thumbnail is one picture."""
-    several = [stream for stream in container.streams.video if counts[stream.index] > 1]
-    best = container.streams.best("video")
-    if best in several or not several:
-        return best or container.streams.video[0]
-    return max(several, key=lambda stream: (stream.codec_context.width * stream.codec_context.height, -stream.index))
+    with _named(path), _opened(path) as container:
+        packets: dict[int, list[tuple]] = {stream.index: [] for stream in container.streams.video}
+        for packet in container.demux(*container.streams.video):
+            if packet.size:
+                packets[packet.stream_index].append((packet.pts, packet.dts, packet.duration))
+        # The largest stream of pictures that follow each other: a thumbnail is one picture.
+        streams = [stream for stream in container.streams.video if len(packets[stream.index]) > 1]
+        best = container.streams.best("video") or container.streams.video[0]
+        if streams and best not in streams:
+            best = max(streams, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+        return _facts(container, best, packets[best.index])
 
 
 def _facts(container, stream: av.VideoStream, packets: list[tuple]) -> ClipFacts:
@@ -184,21 +176,16 @@ def frames_at(
     frames : ndarray, shape (n, size, size, 3), uint8
         RGB; black where the mask is False.
     mask : ndarray, shape (n,), bool
-        False where the clip has not begun, has ended, or is damaged: see :func:`pictures`.
+        False where the clip has not begun, has ended, or is damaged.
 
-    Raises
-    ------
-    DataError
-        The file cannot be opened as a video, not one picture can be decoded, or it ends long before its header says.
-    UnusableClip
-        More than nine of ten pictures are damaged.
+    A DataError says that the file is no video or cut off, an UnusableClip that more than nine tenths are damaged.
     """
     facts, times = clip_facts(path), np.asarray(times, float)
     scale = (rate or facts.rate) if facts.counted else facts.rate / rate if rate and facts.rate else 1.0
     wanted = np.rint(times * scale) if facts.counted else times / scale + 1e-4  # Matroska rounds to milliseconds
     frames, mask = np.zeros((len(times), size, size, 3), np.uint8), np.zeros(len(times), bool)
     last, end, n_sound, waiting = wanted.max(initial=-1), 0.0, 0, sorted(set(wanted.tolist()), reverse=True)
-    try:
+    with _named(path):
         for frame, begin, end, sound in pictures(path, facts):
             n_sound += sound
             if waiting and waiting[-1] < end:
@@ -209,8 +196,6 @@ def frames_at(
                     waiting.pop()
             if end > last:
                 break
-    except Exception as error:
-        raise _not_a_video(path, error) from error
     if not end or (last >= end and facts.seconds < COMPLETE * facts.announced):
         raise DataError(
             f"{Path(path)}: damaged or truncated, {facts.seconds if end else 0:.1f} s of {facts.announced:.1f} s can "
@@ -226,15 +211,13 @@ def _small(frame: av.VideoFrame, aspect: float, size: int) -> np.ndarray:
     """The central square as a player shows it: stretched, then turned."""
     picture = frame.to_ndarray(format="rgb24")
     height, width = picture.shape[:2]
-    if aspect == 1:
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        small = box_reduce(picture[None, top : top + side, left : left + side], size)[0]
-    else:
+    if aspect != 1:
         side = min(height, width * aspect)
         x, y = side / aspect / 2, side / 2
         box = (width / 2 - x, height / 2 - y, width / 2 + x, height / 2 + y)
         small = np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX, box))
+    else:
+        small = box_reduce(centre_square(picture[None]), size)[0]
     return _upright(small, frame)
 
 
@@ -247,6 +230,14 @@ def _upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     if abs(b) + abs(c) > abs(a) + abs(d):
         picture, a, d = picture.swapaxes(0, 1), c, b
     return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def centre_square(frames: np.ndarray) -> np.ndarray:
+    """The middle of pictures (n, height, width, 3), as high as wide."""
+    height, width = frames.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return frames[:, top : top + side, left : left + side]
 
 
 def box_reduce(frames: np.ndarray, size: int = 64) -> np.ndarray:
@@ -265,10 +256,8 @@ def box_reduce(frames: np.ndarray, size: int = 64) -> np.ndarray:
 def damage(path: str | os.PathLike) -> tuple[int, int]:
     """How many pictures a clip has, and how many of them are never shown soundly, by decoding all of it."""
     facts = clip_facts(path)
-    try:
+    with _named(path):
         return len(facts.places), len(facts.places) - sum(sound for *_, sound in pictures(path, facts))
-    except Exception as error:
-        raise _not_a_video(path, error) from error
 
 
 def _opened(path: str | os.PathLike) -> av.container.InputContainer:
@@ -290,7 +279,10 @@ def _messages(all_of_them: bool) -> Iterator[list[tuple[int, str, str]]]:
             av.logging.set_skip_repeated(before[1])
 
 
-def _not_a_video(path: str | os.PathLike, error: Exception) -> DataError:
-    return DataError(
-        f"{Path(path)}: cannot be decoded as a video ({getattr(error, 'strerror', None) or error}); {_AGAIN}"
-    )
+@contextlib.contextmanager
+def _named(path: str | os.PathLike) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{Path(path)}: cannot be decoded as a video ({reason}); {_AGAIN}") from error

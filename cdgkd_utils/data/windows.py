@@ -193,7 +193,7 @@ def trial_frames(
 def clip_of(params: Params, subject: int, trial: int) -> tuple[Path, float | None]:
     """File of a trial's face video, and its frames per second where the header is known to be wrong."""
     from .deap import read_ratings
-    from .mahnob_session import inspect_session
+    from .mahnob import inspect_session
 
     root = Path(params.data_root).expanduser()
     if params.dataset == "mahnob":

@@ -15,8 +15,8 @@ from ..data.constants import N_FRAMES, N_VIDEO_FEATURES, WINDOW_SECONDS
 from ..data.deap import read_ratings
 from ..data.features import FACE_SOURCE, crop_to, face_box
 from ..data.features import extractor as open_extractor
+from ..data.files import TRUTH_FILE
 from ..data.load import settings_key
-from ..data.trees import TRUTH_FILE
 from ..data.twin import TwinSettings
 from ..data.twin.files import write_deap
 from ..data.types import DataError
