@@ -30,10 +30,11 @@ from .study import FoldData, Study, part_rows, rated_rows
 
 RESULTS_VERSION = 2  # raise it when results change (tests/test_golden.py says so): all runs get new keys
 FAMILY_TRAINING = {
-    "compact": {"learning_rate": 0.01},  # studies/budget.py
+    "compact": {},
     # The paper's optimiser and batch; the same for every row.
     "reference": {"optimizer": "adam", "learning_rate": 1e-4, "batch_size": 128, "weight_decay": 0.0},
 }
+STUDENT_TRAINING = {"compact": {"learning_rate": 0.01}, "reference": {}}  # chosen by studies/budget.py
 # The random numbers of a run are drawn from (seed, fold, number of its architecture); others count as students.
 MODELS = ("teacher", "ta1", "ta2", "student", "eeg", "video", "face_cnn", "eeg_lstm", "dgc_jca", "emotionkd_teacher")
 PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "scipy")
@@ -90,8 +91,10 @@ class Experiment:
     def settings(self, recipe: Recipe) -> TrainSettings:
         """Training settings of a recipe: one for all students, one for all larger networks."""
         scale, family = self.study.params.scale, self.study.params.model_family
-        epochs = scale.student_epochs if recipe.model in ("student", "ambokd") else scale.teacher_epochs
-        settings = TrainSettings(epochs, selection=recipe.selection, patience=scale.patience, **FAMILY_TRAINING[family])
+        student = recipe.model in ("student", "ambokd")
+        epochs = scale.student_epochs if student else scale.teacher_epochs
+        how = FAMILY_TRAINING[family] | (STUDENT_TRAINING[family] if student else {})
+        settings = TrainSettings(epochs, selection=recipe.selection, patience=scale.patience, **how)
         return replace(settings, **_from_environment() | recipe.training)
 
     def spec(self, recipe: Recipe) -> dict:
