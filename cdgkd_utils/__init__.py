@@ -27,8 +27,10 @@ _PLACES = {
     "models": ("build_model", "n_parameters", "ModelOutput"),
     "methods.loss": ("CrossEntropy", "LossValue"),
     "methods.distillation": ("kd_divergence",),
-    "methods.prototypes": ("class_means", "log_probabilities", "own_class_probability", "prototype_cross_entropy"),
-    "methods.rebalancing": ("imbalance_ratio", "modality_weights"),
+    "methods.rebalancing": (
+        *("class_means", "log_probabilities", "own_class_probability", "prototype_cross_entropy"),
+        *("imbalance_ratio", "modality_weights"),
+    ),
     "training": ("Inputs", "TrainSettings", "fit", "predict"),
     "experiments.recipes": ("RECIPES", "Recipe", "find_recipe"),
     "experiments.runs": ("Experiment",),

@@ -250,7 +250,7 @@ class Lab(Experiment):
 
     def draw_embeddings(self, run: RunRecord):
         """UMAP of training beside unseen windows, prototypes as stars. Example: ``lab.draw_embeddings(run)``."""
-        from .methods.prototypes import class_means
+        from .methods.rebalancing import class_means
 
         panels_, n_train = {}, len(self.parts["train"])
         y = np.concatenate([self.labels[self.parts[part]] for part in ("train", self.test)])

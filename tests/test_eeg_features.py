@@ -13,7 +13,7 @@ from cdgkd_utils.data.eeg_features import (
     rescaled,
     wavelet_log_energy,
 )
-from cdgkd_utils.models.frontend import band_covariances
+from cdgkd_utils.models.compact import band_covariances
 
 TIMES = np.arange(512) / 128
 # Daubechies, Ten Lectures on Wavelets, table 6.1, N = 4.

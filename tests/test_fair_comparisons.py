@@ -50,8 +50,8 @@ def test_guides_are_trained_first_and_their_stored_logits_guide(experiment, trai
     records = [experiment.run(name) for name in (TEACHER, "ta1_drop", "ta2_drop")]
     assert len(trainings) == 4
     for place, training_ in enumerate(trainings[1:], 1):
-        assert training_.loss.names == tuple(r.name for r in records[:place])
-        for guide, record in zip(training_.loss.guide_logits, records, strict=False):
+        assert tuple(training_.loss.guide_logits) == tuple(r.name for r in records[:place])
+        for guide, record in zip(training_.loss.guide_logits.values(), records, strict=False):
             assert np.array_equal(guide.numpy(), record.logits)
     assert [t.loss.drop_prob for t in trainings[1:]] == [0.5] * 3
 

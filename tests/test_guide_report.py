@@ -6,7 +6,7 @@ from scipy.special import ndtr
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 
-from cdgkd_utils.methods.guide_report import MARGIN, N_BOOTSTRAP, as_frame, guide_report, mean_face, video_prediction
+from cdgkd_utils.methods.guide_report import MARGIN, N_BOOTSTRAP, guide_report, mean_face, video_prediction
 
 N_WINDOWS = 4
 
@@ -92,8 +92,6 @@ def test_the_verdict_orders_guides_of_known_quality():
     assert few.verdict == "distil gently" and few.low < 0 < few.high
     seen = guide_report(*simulated(3, 400), seed=0, saw_video=True)
     assert seen.verdict == "cannot say" and seen.margin == good.margin
-    frame = as_frame({"good": good, "useless": useless})
-    assert list(frame.index) == ["good", "useless"] and frame.loc["good", "margin"] == good.margin
 
 
 def test_a_guide_that_only_repeats_the_labels_has_no_margin_and_its_memory_is_seen():

@@ -10,8 +10,7 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 from torch.nn import functional as F
 
-from cdgkd_utils.methods.ambokd import PEERS, AMBOKDLoss, learning_rate_factors, peer_weights
-from cdgkd_utils.methods.emotionkd import EmotionKDLoss
+from cdgkd_utils.methods.mutual import PEERS, AMBOKDLoss, EmotionKDLoss, learning_rate_factors, peer_weights
 from cdgkd_utils.models import ModelOutput, build_model
 from cdgkd_utils.training import Inputs, TrainSettings, fit, predict
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cdgkd_utils.data.constants import BANDS
 from cdgkd_utils.models import FAMILIES, build_model, n_parameters
-from cdgkd_utils.models.frontend import band_covariances
+from cdgkd_utils.models.compact import band_covariances
 
 RNG = np.random.default_rng(0)
 NETWORKS = [(family, name) for family, names in FAMILIES.items() for name in names]

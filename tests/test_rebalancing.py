@@ -10,16 +10,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from cdgkd_utils.methods.loss import CrossEntropy
-from cdgkd_utils.methods.ogm_ge import GradientModulation, gradient_scales, score_ratio
-from cdgkd_utils.methods.prototypes import (
+from cdgkd_utils.methods.rebalancing import (
+    PMR,
+    GradientModulation,
     Prototypes,
+    RebalancedCrossEntropy,
     class_means,
     distances,
+    gradient_scales,
+    imbalance_ratio,
     log_probabilities,
+    modality_weights,
     own_class_probability,
     prototype_cross_entropy,
+    score_ratio,
 )
-from cdgkd_utils.methods.rebalancing import PMR, RebalancedCrossEntropy, imbalance_ratio, modality_weights
 from cdgkd_utils.models import build_model
 from cdgkd_utils.models.output import ModelOutput, unimodal_logits
 from cdgkd_utils.training import Inputs, TrainSettings, fit

@@ -20,7 +20,7 @@ from ..data.features import extractor as open_extractor
 from ..data.normalise import VIDEO_CLIP, Normaliser
 from ..data.twin import PICTURE as TWIN_PICTURE
 from ..data.windows import FRAME_OFFSETS, clip_of, trial_frames
-from ..models.frontend import band_covariances
+from ..models.compact import band_covariances
 from .clip import describe_frames
 from .perturb import GREY, SWEEPS, Change
 

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from ..methods.distillation import DenseGuidance
 from ..methods.loss import CrossEntropy
-from ..methods.ogm_ge import GradientModulation
-from ..methods.rebalancing import PMR, RebalancedCrossEntropy
+from ..methods.rebalancing import PMR, GradientModulation, RebalancedCrossEntropy
 from ..models.output import FusionNet, UnimodalNet
 from ..training import Inputs, TrainSettings, fit, predict
 

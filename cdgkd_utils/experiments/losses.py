@@ -10,14 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..methods.ambokd import AMBOKDLoss
-from ..methods.distillation import DenseGuidance
-from ..methods.emotionkd import EmotionKDLoss
-from ..methods.hints import FitNetsLoss, NSTLoss
+from ..methods.distillation import DenseGuidance, FitNetsLoss, NSTLoss, ReleasedDenseGuidance
 from ..methods.loss import CrossEntropy, LossValue
-from ..methods.ogm_ge import GradientModulation
-from ..methods.rebalancing import PMR, RebalancedCrossEntropy
-from ..methods.released import ReleasedDenseGuidance
+from ..methods.mutual import AMBOKDLoss, EmotionKDLoss
+from ..methods.rebalancing import PMR, GradientModulation, RebalancedCrossEntropy
 from ..models.output import ModelOutput
 from ..training import Inputs, predict
 from .recipes import Recipe

@@ -18,7 +18,7 @@ from ..data.normalise import Normaliser
 from ..data.splits import Fold, check_fold, deal_trials, make_folds, trial_ids
 from ..data.twin import plan_subject
 from ..data.types import Windows
-from ..models.frontend import band_covariances
+from ..models.compact import band_covariances
 from ..training import Inputs
 from .recipes import N_PARTS
 

@@ -1,7 +1,5 @@
 """Baselines without a gradient: a support vector machine on windows, and fusion of two networks' decisions."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.calibration import CalibratedClassifierCV
@@ -15,48 +13,17 @@ N_SHARES = 101  # 0, 0.01, .., 1
 
 
 def fit_svm(
-    features: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    train_rows: np.ndarray,
-    *,
-    seed: int,
-    n_classes: int = 2,
+    features: np.ndarray, labels: np.ndarray, groups: np.ndarray, train_rows: np.ndarray, *, seed: int, n_classes=2
 ) -> np.ndarray:
-    """Log-probabilities of all windows from an RBF machine that is fitted on the training rows.
+    """Log-probabilities, shape (n_windows, n_classes), float32, from an RBF machine fitted on the training rows.
 
     Scores become probabilities by Platt's sigmoid, fitted on scores of training windows whose whole trial was
     held out: a machine knows the windows of its own trials too well. A sigmoid that would turn the machine's
     ranking round is made flat instead: what it learned did not carry over to other trials.
 
-    Parameters
-    ----------
-    features : ndarray, shape (n_windows, n_features)
-        Finite; z-scored here with the mean and deviation of the training rows.
-    labels, groups : ndarray of int, shape (n_windows,)
-        Class, read in `train_rows` alone, and trial (``splits.trial_ids``) of each window.
-    train_rows : ndarray of int
-    seed : int
-        Deals the trials into folds.
-    n_classes : int
-
-    Returns
-    -------
-    ndarray, shape (n_windows, n_classes), float32
-
-    Raises
-    ------
-    ValueError
-        A shape does not fit, a feature is not finite, or a class has fewer than two trials among the training rows.
+    Features, shape (n_windows, n_features), are z-scored by the training rows; `labels` are read there alone; `groups`
+    are the windows' trials, dealt into folds by `seed`.
     """
-    features, labels, groups = np.asarray(features, dtype=float), np.asarray(labels), np.asarray(groups)
-    if features.ndim != 2 or labels.shape != features.shape[:1] or groups.shape != features.shape[:1]:
-        raise ValueError(
-            "features, labels and groups: expected shapes (n_windows, n_features), (n_windows,) and (n_windows,), "
-            f"got {features.shape}, {labels.shape} and {groups.shape}"
-        )
-    if not np.isfinite(features).all():
-        raise ValueError("features: expected finite numbers; see the EEG of the windows that hold others")
     x, y, trials = features[train_rows], labels[train_rows], groups[train_rows]
     n_trials = [len(np.unique(trials[y == k])) for k in range(n_classes)]
     if min(n_trials) < 2:
@@ -78,37 +45,7 @@ def fit_svm(
 def late_fusion(
     video_logits: np.ndarray, eeg_logits: np.ndarray, labels: np.ndarray, val_rows: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Choose the share of the video on validation rows, then fuse all rows.
-
-    Parameters
-    ----------
-    video_logits, eeg_logits : ndarray, shape (n_windows, n_classes)
-        Logits or log-probabilities.
-    labels : ndarray of int, shape (n_windows,)
-        Only those of `val_rows` are read.
-    val_rows : ndarray of int
-
-    Returns
-    -------
-    video_share : float
-        k of s = k s_face + (1 − k) s_eeg, out of 0, 0.01, .., 1.
-    log_probabilities : ndarray, shape (n_windows, n_classes), float32
-
-    Raises
-    ------
-    ValueError
-        The shapes differ, a value is NaN, or there is no validation row.
-    """
-    video_logits, eeg_logits, labels = np.asarray(video_logits), np.asarray(eeg_logits), np.asarray(labels)
-    if video_logits.ndim != 2 or video_logits.shape != eeg_logits.shape or len(labels) != len(video_logits):
-        raise ValueError(
-            "video_logits and eeg_logits: expected shape (n_windows, n_classes) for n_windows labels, "
-            f"got {video_logits.shape}, {eeg_logits.shape} and {len(labels)} labels"
-        )
-    if np.isnan(video_logits).any() or np.isnan(eeg_logits).any():
-        raise ValueError("video_logits and eeg_logits: expected numbers, some windows hold NaN")
-    if not len(val_rows):
-        raise ValueError("val_rows: expected validation rows to choose the share on, got none")
+    """The video's share k, chosen on validation rows alone, and ln(k p_video + (1 − k) p_eeg) of all, float32."""
     share = choose_share(video_logits[val_rows], eeg_logits[val_rows], labels[val_rows])
     return share, fused_log_probabilities(video_logits, eeg_logits, share).astype(np.float32)
 
@@ -122,7 +59,7 @@ def fused_log_probabilities(video_logits: np.ndarray, eeg_logits: np.ndarray, vi
 
 
 def choose_share(video_logits: np.ndarray, eeg_logits: np.ndarray, labels: np.ndarray) -> float:
-    """The share of the video with the highest balanced accuracy on the given (validation) windows.
+    """The share of the video, of 0, 0.01, .., 1, with the highest balanced accuracy on the given windows.
 
     Ties go to the lower cross-entropy, then to the share nearest to one half, then to the smaller one.
     """

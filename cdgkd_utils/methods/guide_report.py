@@ -1,18 +1,13 @@
 """A check before distilling: does a guide tell more about what the face shows than the label does?
 
-A video-only student can learn from a guide only what the face shows. A rating tells a part of that, and chance; a
-guide tells another part, and its own errors. What the face shows is unknown on real data, but a prediction from the
-video, by a model that has not seen the trial, stands for it. Guide and label are compared by their correlation with
-that prediction over trials: a rating is of a whole trial, and windows of one trial are not so many agreements.
+A video-only student can learn from a guide only what the face shows. A prediction from the video, by a model that has
+not seen the trial, stands for it; guide and label are compared by their correlation with it, over trials.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
@@ -35,41 +30,22 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class GuideReport:
-    """What the check found; correlations and intervals are over trials.
+    """What the check found; correlations and bootstrap intervals are over trials. The verdict goes by the margin."""
 
-    Attributes
-    ----------
-    r_guide, r_label : float
-        Correlation of the guide's mean P(high) of a trial, and of its label, with the out-of-fold video prediction.
-    margin, low, high : float
-        ``r_guide − r_label`` and its bootstrap interval over trials.
-    ratio, ratio_low, ratio_high : float
-        ``r_guide / r_label`` and its interval: unlike the margin free of how well the face model reads faces, but of
-        no use where the label's correlation is near 0. The verdict goes by the margin.
-    r_out_of_fold : float
-        As `r_guide`, of guides that did not see the trial; NaN if none was given.
-    nll_in_sample, nll_out_of_fold : float
-        Mean negative log-likelihood of the labels in nats: of the guide as a student hears it, and of one that did
-        not see the trial. A large difference is memory.
-    n_windows, n_trials : int
-    verdict : str
-        Of ``VERDICTS``.
-    """
-
-    r_guide: float
-    r_label: float
-    margin: float
+    r_guide: float  # correlation of the guide's mean P(high) of a trial with the out-of-fold video prediction
+    r_label: float  # of the trial's label
+    margin: float  # r_guide - r_label, and its interval
     low: float
     high: float
-    ratio: float
+    ratio: float  # r_guide / r_label, free of how well the face model reads faces; useless with r_label near 0
     ratio_low: float
     ratio_high: float
-    r_out_of_fold: float
-    nll_in_sample: float
-    nll_out_of_fold: float
+    r_out_of_fold: float  # of guides that did not see the trial; NaN if none was given
+    nll_in_sample: float  # mean negative log-likelihood of the labels, nats: as a student hears the guide, and of one
+    nll_out_of_fold: float  # that did not see the trial; a large difference is memory
     n_windows: int
     n_trials: int
-    verdict: str
+    verdict: str  # of VERDICTS
 
     def text(self) -> str:
         """The report in three sentences."""
@@ -93,12 +69,9 @@ def guide_report(
     groups: ArrayLike,
     *,
     seed: int,
-    subjects: ArrayLike | None = None,
-    films: ArrayLike | None = None,
-    unseen_subjects: bool = False,
     out_of_fold: ArrayLike | None = None,
     saw_video: bool = False,
-    confidence: float = 0.95,
+    **apart,
 ) -> GuideReport:
     """Whether a guide is worth listening to, from what a user has: its answers, the labels and the faces.
 
@@ -114,62 +87,44 @@ def guide_report(
         Trial of each window.
     seed : int
         Of folds and bootstrap.
-    subjects, films, unseen_subjects
-        As in :func:`video_prediction`.
     out_of_fold : array-like, shape (n_windows,), optional
         P(high) of guides of the same kind that did not see the trial.
     saw_video : bool
         Whether the guide has seen the faces: then its margin says nothing, and the verdict is ``cannot say``.
-    confidence : float
-        Coverage of the intervals.
+    **apart
+        `subjects`, `films` and `unseen_subjects` of :func:`video_prediction`.
 
     Returns
     -------
     GuideReport
-        ``distil`` if the margin reaches 0.1 and its interval lies above 0; ``do not distil`` if its interval lies
+        ``distil`` if the margin reaches 0.1 and its interval of 95 % lies above 0; ``do not distil`` if that lies
         below 0; else ``distil gently``. How often that is right is known on the twin alone, see ``docs/method.md``.
-
-    Raises
-    ------
-    ValueError
-        Shapes differ, a probability lies outside 0 .. 1, the guide is constant, or as in :func:`video_prediction`.
     """
-    video = np.asarray(video, float)
-    prediction = video
-    if video.ndim > 1:
-        apart = {"subjects": subjects, "films": films, "unseen_subjects": unseen_subjects}
-        prediction = video_prediction(video, labels, groups, seed=seed, **apart)
-    _, labels, groups = _checked(prediction[:, None], labels, groups)
+    prediction = np.asarray(video, float)
+    if prediction.ndim > 1:
+        prediction = video_prediction(prediction, labels, groups, seed=seed, **apart)
+    _, labels, trial = _checked(prediction[:, None], labels, groups)
     guide = _probabilities("guide", guide, len(labels))
     other = None if out_of_fold is None else _probabilities("out_of_fold", out_of_fold, len(labels))
-    _, trial = np.unique(groups, return_inverse=True)
     shown, told, rated = (_by_trial(trial, x) for x in (prediction, guide, labels))
-    n_trials = len(shown)
-    once = np.ones((1, n_trials))
-    draws = np.random.default_rng(seed).multinomial(n_trials, np.full(n_trials, 1 / n_trials), size=N_BOOTSTRAP)
-    found = {"r_guide": _correlations(once, told, shown), "r_label": _correlations(once, rated, shown)}
-    found["r_out_of_fold"] = np.nan if other is None else _correlations(once, _by_trial(trial, other), shown)
+    n = len(shown)
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP)
+    # The trials once each, then as drawn.
+    of_guide, of_label = (_correlations(np.vstack([np.ones(n), draws]), x, shown) for x in (told, rated))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found |= {"margin": found["r_guide"] - found["r_label"], "ratio": found["r_guide"] / found["r_label"]}
-        of_guide, of_label = _correlations(draws, told, shown), _correlations(draws, rated, shown)
-        ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-        found["low"], found["high"] = np.nanquantile(of_guide - of_label, ends)
-        found["ratio_low"], found["ratio_high"] = np.nanquantile(of_guide / of_label, ends)
-    numbers = {name: float(np.squeeze(value)) for name, value in found.items()}
+        margins, ratios = of_guide - of_label, of_guide / of_label
+    (low, high), (ratio_low, ratio_high) = (np.nanquantile(x[1:], [0.025, 0.975]) for x in (margins, ratios))
     verdict = "distil gently"
     if saw_video:
         verdict = "cannot say"
-    elif numbers["low"] > 0 and numbers["margin"] >= MARGIN:
+    elif low > 0 and margins[0] >= MARGIN:
         verdict = "distil"
-    elif numbers["high"] < 0:
+    elif high < 0:
         verdict = "do not distil"
-    nll = {"nll_in_sample": _nll(guide, labels), "nll_out_of_fold": np.nan if other is None else _nll(other, labels)}
-    return GuideReport(**numbers, **nll, n_windows=len(labels), n_trials=int(n_trials), verdict=verdict)
-
-
-def as_frame(reports: dict[str, GuideReport]) -> pd.DataFrame:
-    """Several guides' reports, one row each, indexed by the guide's name."""
-    return pd.DataFrame.from_dict({name: vars(report) for name, report in reports.items()}, orient="index")
+    numbers = [of_guide[0], of_label[0], margins[0], low, high, ratios[0], ratio_low, ratio_high]
+    numbers.append(np.nan if other is None else _correlations(np.ones((1, n)), _by_trial(trial, other), shown)[0])
+    numbers += [_nll(guide, labels), np.nan if other is None else _nll(other, labels)]
+    return GuideReport(*map(float, numbers), n_windows=len(labels), n_trials=n, verdict=verdict)
 
 
 def mean_face(video: np.ndarray, frame_mask: np.ndarray) -> np.ndarray:
@@ -188,43 +143,21 @@ def video_prediction(
     films: ArrayLike | None = None,
     unseen_subjects: bool = False,
 ) -> np.ndarray:
-    """Predict each trial's label from the face, by ridge regressions that did not see the trial.
+    """Predict each trial's label from the face, by ridge regressions that did not see the trial, for all its windows.
 
-    Parameters
-    ----------
-    video : array-like, shape (n_windows, n_features)
-        Features of the face, which are averaged over a trial.
-    labels, groups : array-like, shape (n_windows,)
-        0 or 1, one for all windows of a trial; trial of each window.
-    seed : int
-        Of the folds.
-    subjects : array-like, shape (n_windows,), optional
-        Person of each window. A person's mean face, which differs more between people than feelings change it, is
-        then taken away; it needs no label.
-    films : array-like, shape (n_windows,), optional
-        Stimulus of each window. Each film is then predicted by models that saw other films alone: a guide and a face
-        that have nothing but the film in common would agree otherwise.
-    unseen_subjects : bool
-        Predict each person by models that saw other people alone; with `films`, other people at other films.
-
-    Returns
-    -------
-    ndarray, shape (n_windows,)
-        The same for all windows of a trial.
-
-    Raises
-    ------
-    ValueError
-        Something does not fit, or there are fewer trials (films, people that are to be unseen) than folds.
+    `video`, shape (n_windows, n_features), is averaged over a trial. With `subjects`, one per window, a person's mean
+    face is taken away, which differs more between people than feelings change it. With `films` each film is predicted
+    by models that saw other films alone: a guide and a face that have nothing but the film in common would agree
+    otherwise. `unseen_subjects`: each person by models that saw other people alone.
     """
-    video, labels, groups = _checked(video, labels, groups)
-    _, first, trial = np.unique(groups, return_index=True, return_inverse=True)
+    video, labels, trial = _checked(video, labels, groups)
+    first = np.unique(trial, return_index=True)[1]
     people = np.zeros(len(labels)) if subjects is None else np.asarray(subjects)
     for name, told, needed in (("subjects", people, unseen_subjects), ("films", films, films is not None)):
         if (told is not None and np.shape(told) != labels.shape) or (needed and len(np.unique(told)) < N_FOLDS):
             raise ValueError(f"{name}: expected one per window, of {N_FOLDS} or more if they are to be kept apart")
     faces, high = _by_trial(trial, video), labels[first]
-    _, person = np.unique(people[first], return_inverse=True)
+    person = np.unique(people[first], return_inverse=True)[1]
     faces = faces - _by_trial(person, faces)[person]
     kept_apart = [person] if unseen_subjects else []
     kept_apart += [np.asarray(films)[first]] if films is not None else []
@@ -240,16 +173,13 @@ def video_prediction(
 
 def _folds(faces: np.ndarray, high: np.ndarray, kept_apart: list[np.ndarray], seed: int) -> list[tuple]:
     """Training and predicted trials: of disjoint groups of every kind, or of any trials, both labels in every fold."""
+    rows = np.arange(len(faces))
     if not kept_apart:
-        dealer = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)
-        return list(dealer.split(faces, high, np.arange(len(high))))
+        return list(StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed).split(faces, high, rows))
     dealer = GroupKFold(N_FOLDS, shuffle=True, random_state=seed)  # reads no label, so that none tells of its own fold
-    dealt = [[mine for _, mine in dealer.split(faces, groups=groups)] for groups in kept_apart]
-    folds = []
-    for parts in product(*dealt):
-        inside = np.stack([np.isin(np.arange(len(faces)), part) for part in parts])
-        folds.append((np.flatnonzero(~inside.any(0)), np.flatnonzero(inside.all(0))))
-    return [(others, mine) for others, mine in folds if len(mine)]
+    dealt = [[np.isin(rows, mine) for _, mine in dealer.split(faces, groups=groups)] for groups in kept_apart]
+    inside = [np.stack(parts) for parts in product(*dealt)]
+    return [(np.flatnonzero(~x.any(0)), np.flatnonzero(x.all(0))) for x in inside if x.all(0).any()]
 
 
 def _by_trial(trial: np.ndarray, values: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
@@ -260,21 +190,18 @@ def _by_trial(trial: np.ndarray, values: np.ndarray, rows: np.ndarray | slice = 
 
 
 def _checked(video: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, labels as numbers, and trials, if they go together."""
+    """Features, labels as numbers, and numbers of the trials, if they go together."""
     video, labels, groups = np.asarray(video, float), np.asarray(labels), np.asarray(groups)
-    shapes = video.shape, labels.shape, groups.shape
-    if video.ndim != 2 or shapes[1:] != ((len(video),), (len(video),)):
-        raise ValueError(f"video, labels, groups: expected shapes (n, n_features), (n,), (n,), got {shapes}")
+    if video.ndim != 2 or not len(video) == len(labels) == len(groups) or not np.isfinite(video).all():
+        raise ValueError("video: expected finite numbers, one row for each of labels and groups")
     if not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
         raise ValueError("labels: expected 0 (low) and 1 (high), both of them")
-    if not np.isfinite(video).all():
-        raise ValueError("video: expected finite numbers")
     names, trial = np.unique(groups, return_inverse=True)
     if len(names) < N_FOLDS:
         raise ValueError(f"groups: expected {N_FOLDS} trials or more, got {len(names)}")
     if not np.isin(_by_trial(trial, labels), (0, 1)).all():
         raise ValueError("labels: expected one label for all windows of a trial; groups must name trials, not people")
-    return video, labels.astype(float), groups
+    return video, labels.astype(float), trial
 
 
 def _correlations(counts: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -285,16 +212,11 @@ def _correlations(counts: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarra
 
 
 def _nll(probability: np.ndarray, labels: np.ndarray) -> float:
-    told = np.where(labels == 1, probability, 1 - probability)
-    return float(-np.log(np.clip(told, 1e-12, None)).mean())
+    return -np.log(np.where(labels == 1, probability, 1 - probability).clip(1e-12)).mean()
 
 
 def _probabilities(name: str, values: ArrayLike, n: int) -> np.ndarray:
     values = np.asarray(values, float)
-    if values.shape != (n,):
-        raise ValueError(f"{name}: expected one P(high) for each of {n} windows, got shape {values.shape}")
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"{name}: expected probabilities between 0 and 1; give P(high), not logits")
-    if name == "guide" and np.ptp(values) == 0:
-        raise ValueError("guide: expected answers that differ between windows, got one value for all")
+    if values.shape != (n,) or not ((values >= 0) & (values <= 1)).all() or np.ptp(values) == 0:
+        raise ValueError(f"{name}: expected P(high), not logits, of each of {n} windows, not the same for all")
     return values

@@ -1,10 +1,7 @@
 """What the training loop asks of a loss, and the plain cross-entropy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +12,7 @@ from ..models.output import ModelOutput
 UNRATED = -100  # the label of a window that nobody rated; cross-entropy leaves it out
 
 
-@dataclass(frozen=True)
-class LossValue:
+class LossValue(NamedTuple):
     """A loss of one mini-batch: what is differentiated, and its addends, which the loop averages into the epoch log."""
 
     total: Tensor
@@ -24,14 +20,12 @@ class LossValue:
 
 
 class Batches(Protocol):
-    """What a loss may ask of the data beyond its own mini-batch: rows of any window, by number."""
+    """What a loss may ask of the data beyond its own mini-batch: inputs that a model names, by row."""
 
     labels: Tensor
     train: Tensor
 
-    def of(self, model: nn.Module, rows: Tensor) -> list[Tensor]:
-        """The inputs that `model` names, for the given rows."""
-        ...
+    def of(self, model: nn.Module, rows: Tensor) -> list[Tensor]: ...
 
 
 class CrossEntropy:
@@ -63,11 +57,7 @@ class CrossEntropy:
         return {}
 
     def state_dict(self) -> dict:
-        """What is carried from one epoch into the next, so that an interrupted training can go on.
-
-        Tensors, numbers, and lists and dicts of them, from which a fresh loss of the same options gets into the same
-        state. What ``begin_epoch`` sets anew does not belong here.
-        """
+        """What is carried from one epoch into the next: tensors, numbers, and lists and dicts of them."""
         return {}
 
     def load_state_dict(self, state: dict) -> None:

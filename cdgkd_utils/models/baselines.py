@@ -3,8 +3,6 @@
 No code of the first three is public: widths and depths are this project's choice, anchored on the papers' abstracts.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +17,7 @@ def _normal(n_inputs: int, n_outputs: int) -> nn.Parameter:
 
 
 def normalised_adjacency(weights: Tensor, node_mask: Tensor | None = None) -> Tensor:
-    """D^(-1/2) A D^(-1/2) with A = ReLU(weights) and D the sums of A's rows; rows of nodes without an edge are 0.
+    """D^(-1/2) A D^(-1/2) with A = ReLU(weights), D the sums of A's rows; rows of nodes without an edge are 0.
 
     Edges from and to nodes outside `node_mask`, shape (n_windows, n_nodes), are taken away before the sums.
     """
@@ -31,10 +29,7 @@ def normalised_adjacency(weights: Tensor, node_mask: Tensor | None = None) -> Te
 
 
 class DenseGraph(nn.Module):
-    """Graph layers of which each takes the input and the outputs of all layers before it.
-
-    H_(l+1) = ReLU(Ã [H_0; ..; H_l] W_l), with one learned adjacency for all layers.
-    """
+    """Graph layers H_(l+1) = ReLU(Ã [H_0; ..; H_l] W_l), with one learned adjacency for all of them."""
 
     def __init__(self, n_nodes: int, n_inputs: int, n_units: int = 32, n_layers: int = 3):
         super().__init__()
@@ -44,14 +39,10 @@ class DenseGraph(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(width, n_units, bias=False) for width in widths)
 
     def forward(self, nodes: Tensor, node_mask: Tensor | None = None) -> Tensor:
-        """Map nodes, shape (n_windows, n_nodes, n_inputs), to shape (n_windows, n_nodes, n_units).
-
-        What stands at a node outside `node_mask`, shape (n_windows, n_nodes), is not read; its output is 0.
-        """
+        """Shape (n_windows, n_nodes, n_inputs) to (n_windows, n_nodes, n_units), 0 at nodes outside `node_mask`."""
         if node_mask is not None:
             nodes = nodes.masked_fill(~node_mask.unsqueeze(-1), 0.0)
-        adjacency = normalised_adjacency(self.adjacency, node_mask)
-        seen = nodes
+        adjacency, seen = normalised_adjacency(self.adjacency, node_mask), nodes
         for layer in self.layers:
             # Ã (H W), not (Ã H) W: the units are fewer than the inputs.
             last = torch.relu(adjacency @ layer(seen))
@@ -79,19 +70,14 @@ class JointCrossAttention(nn.Module):
 
     def __init__(self, n_tokens: int = 16, n_features: int = 128, n_hidden: int = 32):
         super().__init__()
-        self.weights = nn.ModuleDict(
-            {
-                modality: nn.ParameterDict(
-                    {
-                        "joint": _normal(n_tokens, n_tokens),
-                        "correlation": _normal(2 * n_features, n_hidden),
-                        "own": _normal(n_tokens, n_hidden),
-                        "back": _normal(n_hidden, n_tokens),
-                    }
-                )
-                for modality in ("eeg", "video")
-            }
-        )
+        sizes = {
+            "joint": (n_tokens, n_tokens),
+            "correlation": (2 * n_features, n_hidden),
+            "own": (n_tokens, n_hidden),
+            "back": (n_hidden, n_tokens),
+        }
+        weights = {m: nn.ParameterDict({k: _normal(*size) for k, size in sizes.items()}) for m in ("eeg", "video")}
+        self.weights = nn.ModuleDict(weights)
 
     def forward(self, eeg: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
         """Map tokens, shape (n_windows, n_tokens, n_features) each, to attended tokens of the same shape."""
@@ -110,8 +96,7 @@ class JointCrossAttention(nn.Module):
 class DGCJCA(nn.Module):
     """Graphs over electrodes and over frames → tokens → joint cross-attention → mean → linear.
 
-    Cheng et al., IEEE Transactions on Computational Social Systems, 2024, doi 10.1109/TCSS.2024.3412074 (the idea).
-    Expects entropy that is standardised on training windows, and video features standardised on training frames.
+    After the idea of Cheng et al., IEEE Trans. Computational Social Systems, 2024, doi 10.1109/TCSS.2024.3412074.
     """
 
     inputs = ("entropy", "video", "frame_mask")
@@ -130,10 +115,7 @@ class DGCJCA(nn.Module):
         self.classifier = nn.Linear(2 * n_features, n_classes)
 
     def forward(self, entropy: Tensor, video: Tensor, frame_mask: Tensor) -> ModelOutput:
-        """Map entropy, shape (n_windows, 28, 5), frame features, (n_windows, 5, 768), and their mask, (n_windows, 5).
-
-        ``maps`` holds the attended tokens (``eeg``, ``video``) and the graphs' nodes (``eeg_2``, ``video_2``).
-        """
+        """Map standardised entropy (n_windows, 28, 5) and frame features (n_windows, 5, 768), and the frames' mask."""
         eeg_nodes = self.eeg_graph(entropy)
         video_nodes = self.video_graph(video, frame_mask)
         eeg, video = self.attention(self.eeg_tokens(eeg_nodes), self.video_tokens(video_nodes))
@@ -154,10 +136,7 @@ class FaceCNN(nn.Module):
         self.classifier = nn.Linear(n_features, n_classes)
 
     def forward(self, video: Tensor, frame_mask: Tensor) -> ModelOutput:
-        """Map frame features, shape (n_windows, 5, 768), and their mask, shape (n_windows, 5), bool.
-
-        Neighbours see zeros in place of a missing frame; a window without any valid frame gets the embedding 0.
-        """
+        """Map frame features (n_windows, 5, 768) and their mask; a missing frame is zeros to its neighbours."""
         valid = frame_mask.unsqueeze(-1)
         hidden = torch.relu(self.convolution(video.masked_fill(~valid, 0.0).transpose(1, 2)).transpose(1, 2)) * valid
         embedding = hidden.sum(1) / valid.sum(1).clamp(min=1)
@@ -207,19 +186,11 @@ class TokenFusion(nn.Module):
 
 
 class Peers(nn.Module):
-    """AMBOKD: an EEG network, a video network and their fusion, trained together; the video network is what is kept.
+    """AMBOKD: a video network, an EEG network and their fusion, trained together; the video network is what is kept.
 
-    Each encoder runs once per batch, and its own classifier and the fusion read the same embedding. The authors
-    run it twice, once per loss: the same gradients for twice the time, except that the two passes draw different
-    dropout masks and move the batch-norm statistics twice.
-
-    Parameters
-    ----------
-    video, eeg : Module
-        Whole networks with classifier. Built in this order, a video network starts with the weights that
-        ``build_model("student", seed)`` gives it, as in the other rows of the table.
-    n_video, n_eeg : int
-        Widths of their ``classifier_input``.
+    Each encoder runs once per batch, where the authors run it twice, once per loss: the same gradients but for dropout
+    masks and batch-norm updates. Built first, the video network starts with the weights of ``build_model("student",
+    seed)``. `n_video` and `n_eeg` are the widths of their ``classifier_input``.
     """
 
     def __init__(self, video: nn.Module, eeg: nn.Module, *, n_video: int, n_eeg: int, n_classes: int = 2):
@@ -227,8 +198,7 @@ class Peers(nn.Module):
         self.inputs = (*eeg.inputs, *video.inputs)
         self.eeg, self.video = eeg, video
         self.fusion = TokenFusion(n_eeg, n_video, n_classes=n_classes)
-        # A network that needs small chunks in `predict` needs them here too.
-        self.chunk = min(getattr(network, "chunk", 4096) for network in (eeg, video))
+        self.chunk = min(eeg.chunk, video.chunk)
 
     @property
     def deployed(self) -> nn.Module:

@@ -1,11 +1,8 @@
-"""EmotionKD's teachers (Liu et al., 2023): tokens of both modalities, gated by learned scores and summed over levels.
+"""EmotionKD's teachers (Liu et al., 2023): tokens of both modalities, gated by learned scores, summed over levels.
 
-The published teacher takes skin conductance where these take video, and puts an L2 of 1e-3 on its stem; here weight
-decay is the optimiser's. Its released fusion concatenates one modality "before" its last block where the formula has
-"after"; these follow the formula.
+Video stands where theirs takes skin conductance. The fusion follows the formula; their released code concatenates one
+modality "before" its last block, not "after".
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 
@@ -14,22 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.constants import BANDS, CHANNELS, N_FRAMES, N_VIDEO_FEATURES
-from .frontend import filter_log_power
-from .layers import Classifier, PositionEmbedding, TransformerBlock, batch_norm, conv, linear
+from .compact import filter_log_power
+from .layers import Classifier, PositionEmbedding, TransformerBlock, linear
 from .output import ModelOutput, eeg_share
-from .reference import N_POSITIONS, VideoStem
+from .reference import N_POSITIONS, Stem, VideoStem
 
 WIDTH = 64
-N_BLOCKS = 3
-N_ROWS = 64  # of the tables of positions; 61 are used
 TOKENS_FLAT = N_POSITIONS * WIDTH  # 3904: one modality's tokens in one row
 
 
 class Gated(nn.Module):
-    """S(X) ⊙ X with the score S(X) = softsign(BN(W₂ ReLU(BN(W₁ X)))), one per activation.
-
-    Batch statistics are per feature, over windows and tokens.
-    """
+    """S(X) ⊙ X with S(X) = softsign(BN(W₂ ReLU(BN(W₁ X)))); batch statistics are over windows and tokens."""
 
     def __init__(self, width: int, layer: Callable[[int, int], nn.Linear] = nn.Linear, norm=nn.BatchNorm1d):
         super().__init__()
@@ -37,43 +29,32 @@ class Gated(nn.Module):
         self.norm_1, self.norm_2 = norm(width), norm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens, shape (n_windows, n_tokens, width), to the same shape."""
-        rows = tokens.flatten(0, 1)
-        hidden = torch.relu(self.norm_1(self.linear_1(rows)))
+        hidden = torch.relu(self.norm_1(self.linear_1(tokens.flatten(0, 1))))
         return F.softsign(self.norm_2(self.linear_2(hidden))).view_as(tokens) * tokens
 
 
-class TokenPerceptron(nn.Module):
-    """The step from one level of tokens to the next in the compact teacher: x + W₂ ReLU(W₁ x)."""
-
-    def __init__(self, width: int, dropout: float):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return tokens + self.layers(tokens)
+def _perceptron(width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width))
 
 
 class CompactEmotionKDTeacher(nn.Module):
     """Four EEG tokens (bands), five video tokens (frames), two levels, gates, one linear classifier.
 
-    The gates and the fusion are the authors'; the encoders, three transformer blocks there, are small stand-ins: a
-    linear map per token, then a residual perceptron. Numbers of this network are never the paper's.
+    Gates and fusion are the authors'; instead of transformer blocks a linear map and a residual perceptron per token.
     """
 
     inputs = ("eeg", "video", "frame_mask")
     fused = ("eeg", "video")
     eeg_share = eeg_share
 
-    def __init__(self, *, n_filters: int = 12, width: int = 32, dropout: float = 0.25, n_classes: int = 2):
+    def __init__(self, n_filters: int = 12, width: int = 32, dropout: float = 0.25, n_classes: int = 2):
         super().__init__()
         self.filters = nn.Parameter(torch.randn(n_filters, len(CHANNELS)) / len(CHANNELS) ** 0.5)
         self.norm = nn.BatchNorm1d(len(BANDS) * n_filters)
         self.eeg_tokens = nn.Linear(n_filters, width)
         self.video_tokens = nn.Sequential(nn.Linear(N_VIDEO_FEATURES, width), nn.ReLU())
         self.dropout = nn.Dropout(dropout)
-        self.eeg_level_2 = TokenPerceptron(width, dropout)
-        self.video_level_2 = TokenPerceptron(width, dropout)
+        self.eeg_level_2, self.video_level_2 = _perceptron(width, dropout), _perceptron(width, dropout)
         self.gates = nn.ModuleList(Gated(width) for _ in range(2))
         self.classifier = nn.Linear((len(BANDS) + N_FRAMES) * width, n_classes)
 
@@ -87,37 +68,23 @@ class CompactEmotionKDTeacher(nn.Module):
         video_1 = self.dropout(self.video_tokens(video))
         mask = frame_mask.unsqueeze(2)
         level_1 = torch.cat([eeg_1, video_1 * mask], dim=1)
-        level_2 = torch.cat([self.eeg_level_2(eeg_1), self.video_level_2(video_1) * mask], dim=1)
+        eeg_2, video_2 = eeg_1 + self.eeg_level_2(eeg_1), video_1 + self.video_level_2(video_1)
+        level_2 = torch.cat([eeg_2, video_2 * mask], dim=1)
         fused = self.gates[0](level_1) + self.gates[1](level_2)
         maps = {"eeg": fused[:, : len(BANDS)], "video": fused[:, len(BANDS) :]}
-        features = {name: tokens.flatten(1) for name, tokens in maps.items()}
-        features["classifier_input"] = fused.flatten(1)
+        features = {name: tokens.flatten(1) for name, tokens in maps.items()} | {"classifier_input": fused.flatten(1)}
         return ModelOutput(self.classifier(features["classifier_input"]), features, maps)
 
 
-class EEGStem(nn.Module):
-    """Convolutions along time and over all electrodes: EEG, shape (n_windows, 28, 512), to 61 tokens of width 64."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv_1 = conv(1, WIDTH, (1, 32), stride=(1, 8))
-        self.norm = batch_norm(WIDTH)
-        self.conv_2 = conv(WIDTH, WIDTH, (len(CHANNELS), 1))
-
-    def forward(self, signal: Tensor) -> Tensor:
-        hidden = torch.relu(self.norm(self.conv_1(signal.unsqueeze(1))))
-        return self.conv_2(hidden).squeeze(2).transpose(1, 2)
-
-
 class TokenEncoder(nn.Module):
-    """Stem, dropout 0.3, learned positions, three blocks of width 64; gives the output of each block."""
+    """Stem, dropout 0.3, learned positions (61 of 64 rows are used), three blocks; gives the output of each block."""
 
     def __init__(self, stem: nn.Module):
         super().__init__()
         self.stem = stem
         self.dropout = nn.Dropout(0.3)
-        self.positions = PositionEmbedding(N_ROWS, WIDTH)
-        self.blocks = nn.ModuleList(TransformerBlock(WIDTH, 0.1) for _ in range(N_BLOCKS))
+        self.positions = PositionEmbedding(64, WIDTH)
+        self.blocks = nn.ModuleList(TransformerBlock(WIDTH, 0.1) for _ in range(3))
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         levels = [self.positions(self.dropout(self.stem(inputs)))]
@@ -140,7 +107,7 @@ class EmotionKDTeacher(nn.Module):
 
     def __init__(self, n_classes: int = 2) -> None:
         super().__init__()
-        self.eeg = TokenEncoder(EEGStem())
+        self.eeg = TokenEncoder(Stem((len(CHANNELS), 1)))
         self.video = TokenEncoder(VideoStem())
         gates = (Gated(WIDTH, linear, lambda n: nn.BatchNorm1d(n, eps=1e-3, momentum=0.01)) for _ in range(4))
         self.gates = nn.ModuleList(gates)

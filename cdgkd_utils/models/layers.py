@@ -1,10 +1,6 @@
-"""Layers of the reference family, with the constants and initial values of the framework the paper's code uses.
-
-Keras and PyTorch differ in defaults that change the results: momentum and eps of batch normalisation, eps of layer
-normalisation, initial values, `same` padding. Here they are Keras'.
+"""Layers of the reference family, with the defaults of Keras, which the paper's code uses, where they change results:
+momentum and eps of batch normalisation, eps of layer normalisation, initial values, `same` padding.
 """
-
-from __future__ import annotations
 
 import math
 from itertools import pairwise
@@ -16,14 +12,12 @@ from torch.utils.checkpoint import checkpoint
 
 LEAK = 0.3  # slope of LeakyReLU below zero
 N_HEADS = 8
-N_FEED_FORWARD = 64  # hidden units of a block's feed-forward part
-N_CLASSIFIER = 128  # width of the classifier's hidden layers
 # EEG channels at a time: with 64 filters 8 MB of activations, which stay in a processor's cache; 0.5 GB on a GPU.
 CHUNK = {"cpu": 64, "cuda": 4096}
 
 
 def glorot_uniform_(module: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
-    """Weights from U(−l, l) with l = √(6 / (fan in + fan out)), biases zero; returns the module."""
+    """Weights from U(−l, l) with l = √(6 / (fan in + fan out)), biases zero."""
     nn.init.xavier_uniform_(module.weight)
     if module.bias is not None:
         nn.init.zeros_(module.bias)
@@ -31,14 +25,12 @@ def glorot_uniform_(module: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
 
 
 def linear(n_in: int, n_out: int) -> nn.Linear:
-    """A dense layer with Glorot-uniform weights."""
     return glorot_uniform_(nn.Linear(n_in, n_out))
 
 
 def conv(
     n_in: int, n_out: int, kernel: tuple[int, int], *, stride: tuple[int, int] = (1, 1), bias: bool = True
 ) -> nn.Conv2d:
-    """A 2-D convolution without padding, with Glorot-uniform weights."""
     return glorot_uniform_(nn.Conv2d(n_in, n_out, kernel, stride=stride, bias=bias))
 
 
@@ -65,10 +57,9 @@ class PositionEmbedding(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Post-norm transformer block whose heads have the full width d each.
+    """``a = LN(x + drop(MHA(x)))``, ``LN(a + drop(W₂ relu(W₁ a)))`` with 8 heads of the full width d each, 8d inside.
 
-    ``a = LN(x + drop(MHA(x)))``, ``LN(a + drop(W₂ relu(W₁ a)))``: 8 heads of width d, so 8d inside, no dropout of
-    the attention weights; `torch.nn.MultiheadAttention` would divide d among the heads.
+    `torch.nn.MultiheadAttention` would divide d among the heads.
     """
 
     def __init__(self, width: int, dropout: float):
@@ -84,12 +75,12 @@ class TransformerBlock(nn.Module):
             nn.init.uniform_(layer.weight, -limit, limit)
             nn.init.zeros_(layer.bias)
         self.norm_1 = nn.LayerNorm(width, eps=1e-6)
-        self.feed_forward = nn.Sequential(linear(width, N_FEED_FORWARD), nn.ReLU(), linear(N_FEED_FORWARD, width))
+        self.feed_forward = nn.Sequential(linear(width, 64), nn.ReLU(), linear(64, width))
         self.norm_2 = nn.LayerNorm(width, eps=1e-6)
         self.dropout = nn.Dropout(dropout)
 
     def attention(self, tokens: Tensor) -> Tensor:
-        """Multi-head self-attention, shape (n_windows, n_positions, width) to the same shape."""
+        """Of tokens, shape (n_windows, n_positions, width), to themselves."""
         heads = self.query_key_value(tokens).unflatten(2, (3, N_HEADS, self.width))
         query, key, value = (part.transpose(1, 2) for part in heads.unbind(2))
         mixed = F.scaled_dot_product_attention(query, key, value)
@@ -104,15 +95,13 @@ class Classifier(nn.Sequential):
     """Dropout 0.5, then dense layers 128, 128, 128, n_classes, without activations: one affine map, as released."""
 
     def __init__(self, n_features: int, n_classes: int = 2):
-        widths = (n_features, N_CLASSIFIER, N_CLASSIFIER, N_CLASSIFIER, n_classes)
+        widths = (n_features, 128, 128, 128, n_classes)
         super().__init__(nn.Dropout(0.5), *(linear(n_in, n_out) for n_in, n_out in pairwise(widths)))
 
 
 def running_mean(features: Tensor, length: int) -> Tensor:
-    """Means over `length` neighbouring features: average pooling with stride 1, as a difference of running sums.
-
-    In double precision, because a difference of single-precision sums would lose the digits that pooling keeps.
-    """
+    """Means over `length` neighbouring features: average pooling with stride 1, as a difference of running sums."""
+    # In single precision a difference of sums would lose the digits that pooling keeps.
     sums = F.pad(features.double().cumsum(dim=1), (1, 0))
     return ((sums[:, length:] - sums[:, :-length]) / length).to(features.dtype)
 
@@ -120,10 +109,9 @@ def running_mean(features: Tensor, length: int) -> Tensor:
 class TemporalBlock(nn.Module):
     """`same` convolution along time without bias, LeakyReLU 0.3, average pooling.
 
-    These blocks make most of the teacher's work, and a chain of convolution and pooling spends it on moving 28 × 512 ×
-    64 activations per window through memory. Here the outputs that one pooled value averages are neighbours in one row
-    of a matrix product, (stretches of the signal) × (a banded matrix with the filters on its diagonals), a few channels
-    at a time, and activations are computed again in the backward pass, not stored.
+    Most of the teacher's work, if 28 × 512 × 64 activations per window move through memory. Here the outputs that one
+    pooled value averages are neighbours in a row of (stretches of the signal) × (a banded matrix with the filters on
+    its diagonals), a few channels at a time, and are computed again in the backward pass, not stored.
     """
 
     def __init__(self, n_filters: int, length: int, pool: int):
@@ -149,10 +137,7 @@ class TemporalBlock(nn.Module):
 
 
 class SpatialBlock(nn.Module):
-    """`same` convolution over electrodes without bias, LeakyReLU 0.3, average pooling along time.
-
-    `height` electrodes under a filter, which is also the stride.
-    """
+    """`same` convolution over `height` electrodes, also its stride, without bias, LeakyReLU 0.3, pooling along time."""
 
     def __init__(self, n_in: int, n_out: int, height: int, pool: int):
         super().__init__()
@@ -161,7 +146,6 @@ class SpatialBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map shape (n_windows, n_in, n_chans, n_times) to (n_windows, n_out, ⌈n_chans / height⌉, n_times // pool)."""
-        before, after = same_padding(maps.shape[2], self.height, self.height)
-        if before or after:
-            maps = F.pad(maps, (0, 0, before, after))
+        if any(zeros := same_padding(maps.shape[2], self.height, self.height)):
+            maps = F.pad(maps, (0, 0, *zeros))
         return F.avg_pool2d(F.leaky_relu(self.convolution(maps), LEAK), (1, self.pool))

@@ -1,7 +1,5 @@
 """What every model returns, the two kinds of network, and how a fused decision divides between its modalities."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import torch
@@ -10,64 +8,36 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What every model returns.
+    """What every model returns."""
 
-    Attributes
-    ----------
-    logits : Tensor, shape (n_windows, n_classes)
-    features : dict of str to Tensor
-        Named embeddings, shape (n_windows, n_features): ``eeg`` and/or ``video``, and ``classifier_input``.
-    maps : dict of str to Tensor
-        Named inner activations with a place axis, shape (n_windows, n_positions, n_channels): the deepest of a
-        modality under its name, earlier ones with a number behind (``video``, ``video_2``).
-    """
-
-    logits: Tensor
+    logits: Tensor  # (n_windows, n_classes)
+    # Embeddings, (n_windows, n_features): "eeg" and/or "video", and "classifier_input".
     features: dict[str, Tensor]
+    # Inner activations, (n_windows, n_positions, n_channels): the deepest of a modality under its name, earlier ones
+    # with a number behind ("video", "video_2").
     maps: dict[str, Tensor] = field(default_factory=dict)
-
-
-def affine_map(classifier: nn.Module) -> tuple[Tensor, Tensor]:
-    """Matrix, shape (n_classes, n_features), and bias of a linear layer or of a stack of them (dropout aside).
-
-    Raises
-    ------
-    ValueError
-        Something else stands in the stack, so that its logits are no sum over the modalities.
-    """
-    layers = [m for m in classifier.modules() if not isinstance(m, nn.Sequential | nn.Dropout)]
-    if not layers or not all(isinstance(m, nn.Linear) for m in layers):
-        raise ValueError("classifier: expected linear layers without activation; take a fusion network that has them")
-    matrix, bias = layers[-1].weight, layers[-1].bias
-    for layer in reversed(layers[:-1]):
-        matrix, bias = matrix @ layer.weight, bias + matrix @ layer.bias
-    return matrix, bias
 
 
 @torch.no_grad()
 def unimodal_logits(model: nn.Module, features: dict[str, Tensor]) -> dict[str, Tensor]:
     """What each modality adds to the logits of a fused network: W_m z_m + b/2, which add up to the logits.
 
-    Parameters
-    ----------
-    model : Module
-        With an affine ``classifier`` whose input is ``fused``, the names of two features, side by side.
-    features : dict of str to Tensor, shape (n_windows, n_features_m)
-
-    Returns
-    -------
-    dict of str to Tensor, shape (n_windows, n_classes)
+    The model's ``classifier`` is a stack of linear layers, whose input is the two features named ``fused`` in a row.
     """
-    matrix, bias = affine_map(model.classifier)
+    layers = [m for m in model.classifier.modules() if not isinstance(m, nn.Sequential | nn.Dropout)]
+    if not all(isinstance(m, nn.Linear) for m in layers):
+        raise ValueError("classifier: expected linear layers without activation; take a fusion network that has them")
+    matrix, bias = layers[-1].weight, layers[-1].bias
+    for layer in reversed(layers[:-1]):
+        matrix, bias = matrix @ layer.weight, bias + matrix @ layer.bias
     parts = matrix.split([features[name].shape[1] for name in model.fused], dim=1)
     return {name: features[name] @ part.T + bias / 2 for name, part in zip(model.fused, parts, strict=True)}
 
 
 def eeg_share(model: nn.Module, features: dict[str, Tensor]) -> float:
-    """Share of the EEG in the spread of a fused network's decision over windows, 0 .. 1.
+    """Share of the EEG, 0 .. 1, in the spread over windows of a fused network's decision.
 
-    sd(EEG part) / (sd(EEG part) + sd(video part)) of the logits less their mean over classes; with two classes, of
-    their difference.
+    sd(EEG part) / (sd(EEG part) + sd(video part)) of the logits less their mean over classes.
     """
     spread = {
         name: (logits - logits.mean(1, keepdim=True)).var(0).sum().sqrt()
@@ -77,18 +47,10 @@ def eeg_share(model: nn.Module, features: dict[str, Tensor]) -> float:
 
 
 class FusionNet(nn.Module):
-    """Teacher or assistant: an encoder per modality, concatenation, an affine classifier.
+    """Teacher or assistant: an encoder per modality, concatenation in the order `fused`, an affine classifier.
 
-    Parameters
-    ----------
-    eeg, video, classifier : Module
-        An encoder gives an embedding, shape (n_windows, n_features), and its maps by name.
-    inputs : tuple of str
-        The EEG encoder's one, then the video encoder's.
-    fused : tuple of str
-        Modalities in the order in which the classifier gets them.
-    chunk : int
-        Windows per forward pass in prediction.
+    An encoder gives an embedding, shape (n_windows, n_features), and its maps by name. `inputs` names the EEG encoder's
+    one, then the video encoder's; `chunk` windows go through at once in prediction.
     """
 
     eeg_share = eeg_share

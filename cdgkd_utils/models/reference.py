@@ -1,10 +1,8 @@
 """The reference family: the paper's networks in their own shapes and sizes."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,27 +31,15 @@ N_VIDEO = 768  # width of the visual embedding of teacher and assistants
 N_STUDENT = 1536  # width of what the student's classifier sees: as wide as the teacher's
 
 
-@dataclass(frozen=True)
-class EEGDesign:
-    """What distinguishes the three EEG encoders.
+class EEGDesign(NamedTuple):
+    """What distinguishes the three EEG encoders."""
 
-    Attributes
-    ----------
-    lengths : tuple of int
-        Samples per filter of each temporal block.
-    heights : tuple of int
-        Electrodes per filter of each spatial block. With left hemisphere first, 14 sees one hemisphere at a time.
-    padding : int
-        Zeros on both sides of the time axis before the spatial blocks.
-    """
-
-    lengths: tuple[int, ...]
-    heights: tuple[int, ...]
-    padding: int = 0
+    lengths: tuple[int, ...]  # samples per filter of each temporal block
+    heights: tuple[int, ...]  # electrodes per filter of each spatial block; 14 sees one hemisphere at a time
+    padding: int = 0  # zeros on both sides of the time axis before the spatial blocks
 
     @property
     def n_features(self) -> int:
-        """Width of the embedding."""
         n_times = len(self.lengths) * WINDOW_SAMPLES // POOLS[0] + 2 * self.padding
         return n_times // POOLS[1] // POOLS[2] * N_SPATIAL
 
@@ -77,13 +63,7 @@ class EEGEncoder(nn.Module):
         self.norm_3 = batch_norm(N_SPATIAL)
 
     def forward(self, signal: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """EEG (n_windows, 28, 512) to an embedding (n_windows, n_features) and the same as a map (.., positions, 32).
-
-        Raises
-        ------
-        ValueError
-            The EEG has another shape.
-        """
+        """EEG (n_windows, 28, 512) to an embedding, and the same as a map (n_windows, n_positions, 32)."""
         if signal.shape[1:] != (len(CHANNELS), WINDOW_SAMPLES):
             raise ValueError(
                 f"signal must have shape (n_windows, {len(CHANNELS)}, {WINDOW_SAMPLES}), got {tuple(signal.shape)}; "
@@ -98,30 +78,37 @@ class EEGEncoder(nn.Module):
         return eeg_map.flatten(1), {"eeg": eeg_map}
 
 
-class VideoStem(nn.Module):
-    """Two convolutions over frames and feature axis: frames, shape (n_windows, 5, 768), to 61 tokens of width 64."""
+class Stem(nn.Module):
+    """Convolutions along the last axis and over all rows: rows, e.g. (n_windows, 28, 512), to 61 tokens of width 64."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: tuple[int, int]):
         super().__init__()
         self.conv_1 = conv(1, 64, (1, 32), stride=(1, 8))
         self.norm = batch_norm(64)
-        self.conv_2 = conv(64, 64, (N_FRAMES, 33))
+        self.conv_2 = conv(64, 64, kernel)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        hidden = torch.relu(self.norm(self.conv_1(rows.unsqueeze(1))))
+        # Channels last makes the large convolution's backward pass 1.4 times as fast.
+        hidden = self.conv_2(hidden.contiguous(memory_format=torch.channels_last))
+        return hidden.squeeze(2).transpose(1, 2)
+
+
+class VideoStem(Stem):
+    """Of frames, shape (n_windows, 5, 768)."""
+
+    def __init__(self) -> None:
+        super().__init__((N_FRAMES, 33))
         # The 1 x 1 convolution of one channel: one weight and one bias for the whole map.
         self.scale = nn.Parameter(torch.empty(()).uniform_(-math.sqrt(3), math.sqrt(3)))
         self.shift = nn.Parameter(torch.zeros(()))
 
     def forward(self, video: Tensor) -> Tensor:
-        hidden = torch.relu(self.norm(self.conv_1(video.unsqueeze(1))))
-        # Channels last makes the large convolution's backward pass 1.4 times as fast.
-        hidden = self.conv_2(hidden.contiguous(memory_format=torch.channels_last))
-        return hidden.squeeze(2).transpose(1, 2) * self.scale + self.shift
+        return super().forward(video) * self.scale + self.shift
 
 
 class VideoTrunk(nn.Module):
-    """Stem, three transformer blocks of falling width, and the sum of all three levels.
-
-    The table of positions has 61 rows in teacher and assistants, 64 in the student (three are never used).
-    """
+    """Stem, three transformer blocks of falling width, and the sum of all three levels."""
 
     def __init__(self, n_rows: int):
         super().__init__()
@@ -171,7 +158,7 @@ class StudentNet(nn.Module):
 
     def __init__(self, n_classes: int = 2):
         super().__init__()
-        self.trunk = VideoTrunk(64)
+        self.trunk = VideoTrunk(64)  # as released: three rows of positions are never used
         self.classifier = Classifier(N_STUDENT, n_classes)
 
     def forward(self, video: Tensor) -> ModelOutput:
