@@ -218,7 +218,7 @@ class Lab(Experiment):
 
     @staticmethod
     def world_table() -> pd.DataFrame:
-        """The twin's named worlds. Example: ``cd.plot.draw_world_shares(lab.world_table())``."""
+        """The twin's named worlds in numbers. Example: ``lab.world_table()``."""
         names = ("w_shared", "w_eeg", "w_video", "r_views", "r_label", "margin", "words")
         return pd.DataFrame({name: {k: getattr(w, k) for k in names} for name, w in WORLDS.items()}).T.infer_objects()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-import ipywidgets
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,11 +13,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import FigureBase
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-from scipy.special import entr
+from scipy.special import entr, softmax
 
 from ..data.constants import WINDOW_SECONDS
 from .data import arrow, box, sketch
-from .panel import Panel, bound, picture, strip
+from .panel import Panel, bound, buttons, picture, stops, strip, whole
 from .style import COLOURS, chance_line, colour, html_table, part_name
 from .training import draw_grid
 
@@ -29,10 +29,7 @@ DASHES = ("-", "--", "-.", ":")
 
 @picture(7.8, 3.4)
 def draw_method(figure: FigureBase) -> None:
-    """The method: a rebalanced teacher of two modalities, its assistants, and a student of faces; who teaches whom.
-
-    Example: ``cd.plot.draw_method()``.
-    """
+    """The method: teacher, assistants and student; who teaches whom. Example: ``cd.plot.draw_method()``."""
     ax = sketch(figure, "Part 1: a teacher with two branches, balanced.  Part 2: all larger networks teach the student")
     box(ax, 0.7, 2.15, "EEG", COLOURS["eeg"])
     box(ax, 0.7, 1.25, "video", COLOURS["video"])
@@ -62,21 +59,17 @@ def draw_method(figure: FigureBase) -> None:
         top = 1.7 if target == "student" else 2.5
         ends = ((x + width / 2, 1.45), (end - other / 2, 1.45)) if bend == 0 else ((x, 2.5), (end + shift, top))
         arrow(ax, *ends, colour(source), bend=bend)
-    ax.text(
-        8.05, 3.35, "soft answers; in each mini-batch\neach guide may be silent", ha="center", fontsize=8, color="0.3"
-    )
-    words = "labels teach all four; at the end the student works alone, from video"
-    ax.text(5.0, 0.25, words, ha="center", fontsize=8, color="0.3")
+    said = {"ha": "center", "fontsize": 8, "color": "0.3"}
+    ax.text(8.05, 3.35, "soft answers; in each mini-batch\neach guide may be silent", **said)
+    ax.text(5.0, 0.25, "labels teach all four; at the end the student works alone, from video", **said)
 
 
 @picture(8, lambda seen, *_, **__: 1.0 + 0.36 * len(seen))
 def draw_memory(figure: FigureBase, seen: pd.Series, unseen: pd.Series, unseen_name: str = "unseen trials") -> None:
     """Negative log-likelihood (nats) of each guide on what its student is taught with, and on unseen windows.
 
-    Example: ``cd.plot.draw_memory(quality["nll"], unseen["nll"], "unseen trials")``, Series by the guide's name.
+    Example: ``cd.plot.draw_memory(quality["nll"], unseen["nll"], lab.unseen)``, Series by the guide's name.
     """
-    if list(seen.index) != list(unseen.index):
-        raise ValueError(f"seen and unseen: expected the same guides, got {list(seen.index)} and {list(unseen.index)}")
     height = 1.0 + 0.36 * len(seen)
     ax, rows = figure.add_axes((0.19, 0.5 / height, 0.5, 1 - 0.85 / height)), np.arange(len(seen))
     ax.hlines(rows, seen, unseen, color=COLOURS["absent"], linewidth=1.5, zorder=1)
@@ -101,8 +94,6 @@ def draw_kept(figure: FigureBase, kept: np.ndarray, guides: Sequence[str], title
 
 def _raster(ax: Axes, kept: np.ndarray, guides: Sequence[str], title: str = "") -> None:
     kept = np.asarray(kept, dtype=bool)
-    if kept.ndim != 2 or kept.shape[1] != len(guides) or not len(kept):
-        raise ValueError(f"kept: expected shape (n_steps, {len(guides)}) with at least one step, got {kept.shape}")
     shades = np.array([to_rgb(colour(name, number)) for number, name in enumerate(guides)])
     image = np.where(kept.T[:, :, None], shades[:, None, :], 1.0)
     ax.imshow(image, aspect="auto", extent=(0.5, len(kept) + 0.5, len(guides) - 0.5, -0.5))
@@ -121,8 +112,6 @@ def draw_shares(figure: FigureBase, log: pd.DataFrame, names: Mapping[str, str] 
     Example: ``cd.plot.draw_shares(run.log, {"fusion_rebalanced": "teacher"})``; the second names guides.
     """
     columns = [column for column in log if column.startswith("loss_kd_")]
-    if not columns or "loss_ce" not in log:
-        raise ValueError("log: expected the columns loss_ce and loss_kd_<guide>, as a guided student logs them")
     terms = log[["loss_ce", *columns]].to_numpy(dtype=float)
     shares = 100 * terms / np.maximum(terms.sum(axis=1, keepdims=True), 1e-12)
     guides = [(names or {}).get(name, name) for name in (column.removeprefix("loss_kd_") for column in columns)]
@@ -135,9 +124,6 @@ def draw_shares(figure: FigureBase, log: pd.DataFrame, names: Mapping[str, str] 
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
 
 
-# ---- how softly the guides speak ----------------------------------------------------------------
-
-
 def _trials(answers: Any, part: str) -> list[tuple[int, int]]:
     index = answers.index.iloc[answers.rows(part)]
     return sorted({(int(s), int(t)) for s, t in zip(index["subject"], index["trial"], strict=True)})
@@ -145,17 +131,19 @@ def _trials(answers: Any, part: str) -> list[tuple[int, int]]:
 
 def _soft(answers: Any, role: str, part: str, temperature: float) -> np.ndarray:
     """Soft targets of a guide, softmax(logits / T), of the windows of a part (Hinton et al. 2015)."""
-    z = np.asarray(answers.logits[role], float)[answers.rows(part)] / temperature
-    p = np.exp(z - z.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
+    return softmax(np.asarray(answers.logits[role], float)[answers.rows(part)] / temperature, axis=1)
+
+
+def _entropies(answers: Any, role: str, part: str) -> list[float]:
+    """Mean entropy (nats) of a guide's soft targets at each temperature."""
+    return [entr(_soft(answers, role, part, t)).sum(axis=1).mean() for t in TEMPERATURES]
 
 
 @picture(10.5, 3.5)
-def draw_soft(figure: FigureBase, answers: Any, part: str, place: int, temperature: float) -> None:
+def draw_soft(figure: FigureBase, answers: Any, entropies: Callable, part: str, place: int, temperature: float) -> None:
     """Soft targets of one trial, of all windows of its part, and their entropy over the temperature.
 
-    `answers` are ChainAnswers; `place` is the trial's number in the part, from 1.
-    Example: ``cd.plot.draw_soft(answers, "train", 1, temperature=2.0)``.
+    `place` is the trial's number in the part, from 1; ``entropies(role, part)`` over the temperatures.
     """
     trials = _trials(answers, part)
     if not 1 <= place <= len(trials):
@@ -170,8 +158,7 @@ def draw_soft(figure: FigureBase, answers: Any, part: str, place: int, temperatu
         true = _soft(answers, role, part, temperature)[np.arange(len(labels)), labels]
         one.plot(start, true[mine], marker=marker, markersize=4.5, linewidth=1.1, alpha=0.9, **shade)
         all_of.stairs(100 * np.histogram(true, BINS)[0] / len(true), BINS, linestyle=dash, linewidth=1.5, **shade)
-        curve = [entr(_soft(answers, role, part, t)).sum(axis=1).mean() for t in TEMPERATURES]
-        curves.plot(TEMPERATURES, curve, linestyle=dash, **shade)
+        curves.plot(TEMPERATURES, entropies(role, part), linestyle=dash, **shade)
     n_classes = np.shape(answers.logits[answers.guides[0]])[1]
     chance_line(one, 1 / n_classes)
     rated = f"rated {('low', 'high')[labels[mine[0]]]}" if n_classes == 2 else f"class {labels[mine[0]]}"
@@ -210,81 +197,52 @@ def soft_targets(answers: Any, place: int | None = None) -> Panel:
 
     options = [(f"{value:.2g}", float(value)) for value in TEMPERATURES]
     most = max(len(_trials(answers, part)) for part in answers.parts)
-    return Panel(
-        bound(draw_soft, answers),
-        {
-            "temperature": ipywidgets.SelectionSlider(options=options, value=options[16][1], description="temperature"),
-            "part": _part_buttons(answers),
-            "place": ipywidgets.IntSlider(place, 1, most, description="trial (its number in the part)"),
-        },
-        text=summary,
-        static={f"T = {t:g}": {"temperature": t, "part": "train", "place": place} for t in (1.0, 2.0, 8.0)},
-    )
-
-
-def _part_buttons(answers: Any) -> ipywidgets.ToggleButtons:
-    return ipywidgets.ToggleButtons(options=[(part_name(part), part) for part in answers.parts], description="part")
-
-
-# ---- who listens, and who is silent -------------------------------------------------------------
+    controls = {
+        "temperature": stops(options, options[16][1], "temperature"),
+        "part": buttons([(part_name(part), part) for part in answers.parts], "part"),
+        "place": whole(place, 1, most, 1, "trial (its number in the part)"),
+    }
+    frames = {f"T = {t:g}": {"temperature": t, "part": "train", "place": place} for t in (1.0, 2.0, 8.0)}
+    curves = lru_cache(lambda role, part: _entropies(answers, role, part))  # the same for all moves within a part
+    return Panel(bound(draw_soft, answers, curves), controls, text=summary, static=frames)
 
 
 @picture(4.3, 3.9)
 def draw_agreement(figure: FigureBase, answers: Any, part: str) -> None:
-    """How often each pair of networks, and each network and the label, give the same answer.
-
-    Example: ``cd.plot.draw_agreement(answers, "test_trial")``.
-    """
+    """How often networks and labels give the same answer. Example: ``cd.plot.draw_agreement(answers, "train")``."""
     matrix = answers.agreement(part)
     ax = figure.add_axes((0.24, 0.25, 0.73, 0.66))
-    low = min(0.5, float(matrix.min(axis=None)))
-    draw_grid(ax, matrix, (low, 1.0), "{:.0f}")
+    draw_grid(ax, matrix, (min(0.5, float(matrix.min(axis=None))), 1.0), "{:.0f}")
     ax.set_xticks(range(len(matrix)), matrix.columns, rotation=35, ha="right", rotation_mode="anchor")
     ax.set_title(f"Same answer (% of windows), {part_name(part)}", x=-0.25)
 
 
 def agreement(answers: Any) -> Panel:
-    """Part: does the student listen? Equal answers of a chain's networks, by part of the split.
-
-    Example: ``cd.plot.agreement(answers)``.
-    """
-    draw = bound(draw_agreement, answers)
-    settings = {part_name(part): {"part": part} for part in answers.parts}
-    return Panel(draw, {"part": _part_buttons(answers)}, static=lambda: strip(draw, settings, columns=2))
-
-
-Learners = Mapping[str, tuple[np.ndarray, Sequence[str], float]]
+    """Part: does the student listen? Equal answers, by part of the split. Example: ``cd.plot.agreement(answers)``."""
+    draw, parts = bound(draw_agreement, answers), [(part_name(part), part) for part in answers.parts]
+    settings = {name: {"part": part} for name, part in parts}
+    return Panel(draw, {"part": buttons(parts, "part")}, static=lambda: strip(draw, settings, columns=2))
 
 
 @picture(9, 2.2)
-def draw_silence(figure: FigureBase, learners: Learners, learner: str, n_steps: int | None = None) -> None:
+def draw_silence(figure: FigureBase, learners: Mapping[str, tuple], learner: str, n_steps: int | None = None) -> None:
     """Which guide a learner heard in which mini-batch (the first `n_steps`), and in how many nobody spoke.
 
     `learners`, by role: (kept, the guides' names, the probability with which each is dropped).
     Example: ``cd.plot.draw_silence({"student": (run.kept, guides, 0.5)}, "student", 120)``.
     """
-    if learner not in learners:
-        raise ValueError(f"learner: expected one of {', '.join(learners)}, got {learner!r}")
     kept, guides, drop = learners[learner]
     silent, expected = 100 * np.mean(~np.asarray(kept).any(axis=1)), 100 * drop ** len(guides)
     title = f"{learner}: no guide speaks in {silent:.1f} % of all {len(kept)} mini-batches (expected {expected:.1f} %)"
     _raster(figure.add_axes((0.18, 0.24, 0.8, 0.6)), kept[:n_steps], guides, title)
 
 
-def silence(learners: Learners) -> Panel:
-    """Part: which guide is silent when; `learners` as for :func:`draw_silence`.
-
-    Example: ``cd.plot.silence({"student": (run.kept, guides, 0.5)})``.
-    """
-    longest = max(len(kept) for kept, _, _ in learners.values())
-    names = list(learners)
-    return Panel(
-        bound(draw_silence, learners),
-        {
-            "learner": ipywidgets.ToggleButtons(options=names, value=names[-1], description="who learns"),
-            "n_steps": ipywidgets.IntSlider(
-                min(120, longest), min(10, longest), longest, 10, description="first mini-batches"
-            ),
-        },
-        static={name: {"learner": name, "n_steps": 120} for name in names},
-    )
+def silence(learners: Mapping[str, tuple]) -> Panel:
+    """Part: which guide is silent when. Example: ``cd.plot.silence(lab.silence(lab.chain()))``."""
+    longest, names = max(len(kept) for kept, _, _ in learners.values()), list(learners)
+    controls = {
+        "learner": buttons(names, "who learns", value=names[-1]),
+        "n_steps": whole(min(120, longest), min(10, longest), longest, 10, "first mini-batches"),
+    }
+    static = {name: {"learner": name, "n_steps": 120} for name in names}
+    return Panel(bound(draw_silence, learners), controls, static=static)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import ipywidgets
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,7 +13,7 @@ from matplotlib.patches import FancyArrowPatch, Patch
 
 from ..data.constants import CHANNELS
 from ..data.types import Windows
-from .panel import Panel, bound, picture
+from .panel import Panel, bound, buttons, picture
 from .style import COLOURS, chance_line, colour, part_name
 
 KINDS = {"true": "true\nlabels", "permuted": "permuted\nlabels"}
@@ -37,22 +36,15 @@ def sketch(figure: FigureBase, title: str) -> Axes:
     return ax
 
 
-def arrow(ax: Axes, start: tuple, end: tuple, shade: str = "0.4", text: str = "", bend: float = 0.0, **style) -> None:
-    """An arrow of a sketch, with a word beside its middle."""
+def arrow(ax: Axes, start: tuple, end: tuple, shade: str = "0.4", bend: float = 0.0, **style) -> None:
+    """An arrow of a sketch."""
     look = {"arrowstyle": "-|>", "mutation_scale": 12, "linewidth": 1.6, "color": shade, "zorder": 1} | style
     ax.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", shrinkA=4, shrinkB=4, **look))
-    if text:
-        middle = np.add(start, end) / 2
-        halo = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        ax.text(*middle, text, color=shade, ha="center", va="center", fontsize=8, bbox=halo, zorder=2)
 
 
 @picture(7.8, 3.4)
 def draw_twin(figure: FigureBase, world) -> None:
-    """How the synthetic twin is made: a hidden feeling, two views of it, and a rating that is partly chance.
-
-    Example: ``cd.plot.draw_twin("shared_view")``, a world's name or a World.
-    """
+    """How the synthetic twin is made; `world` is a name or a World. Example: ``cd.plot.draw_twin("shared_view")``."""
     if isinstance(world, str):
         from ..data.twin import find_world
 
@@ -83,44 +75,40 @@ def draw_twin(figure: FigureBase, world) -> None:
             arrow(ax, (6.35, views[name]), (7.75, aim), COLOURS[shade])
 
 
-def _changing(steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0, seconds: float = 2.0) -> list[tuple]:
-    """Name, rate and stretch of the steps that change a channel, not those that only choose, cut or store."""
+def _changing(steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0) -> list[tuple]:
+    """Name, rate and two seconds of the steps that change a channel, not those that only choose, cut or store."""
     found: list[tuple] = []
     for name, signal, sfreq in steps:
-        shown = np.asarray(signal)[CHANNELS.index(channel), int(first * sfreq) : int((first + seconds) * sfreq)]
+        shown = np.asarray(signal)[CHANNELS.index(channel), int(first * sfreq) : int((first + 2) * sfreq)]
         if not found or found[-1][1] != sfreq or np.abs(shown - found[-1][2]).max() > 0.01 * np.std(found[-1][2]):
             found.append((name, sfreq, shown))
     return found
 
 
 @picture(7.5, lambda *given, **named: 0.95 * len(_changing(*given, **named)) + 0.6)
-def draw_steps(
-    figure: FigureBase, steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0, seconds: float = 2.0
-) -> None:
-    """The same seconds (from `first` on) of one channel after each step of the preparation that changes it.
+def draw_steps(figure: FigureBase, steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0) -> None:
+    """Two seconds (from `first` on) of one channel after each step of the preparation that changes it.
 
-    `steps` are (name, signal, sfreq), as ``trial_steps`` gives them: (28, n_times) from the clip's start on, in µV, and
-    in standard deviations once scaled. Example: ``cd.plot.draw_steps(steps, channel="O2")``.
+    `steps` are (name, signal, sfreq): (28, n_times) from the clip's start on, in µV, and in standard deviations once
+    scaled. Example: ``cd.plot.draw_steps(lab.steps(), channel="O2")``.
     """
-    shown = _changing(steps, channel, first, seconds)
+    shown = _changing(steps, channel, first)
     axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     figure.subplots_adjust(left=0.1, right=0.98, top=1 - 0.25 / len(shown), bottom=0.5 / len(shown), hspace=0.55)
     for ax, (name, sfreq, values) in zip(axes, shown, strict=True):
         ax.plot(first + np.arange(len(values)) / sfreq, values, color=COLOURS["eeg"], linewidth=0.9)
         ax.set(ylabel="sd" if name == "scaled" else "µV", title=f"{name}, {sfreq:g} Hz")
         ax.locator_params(axis="y", nbins=3)
-    axes[-1].set(xlim=(first, first + seconds), xlabel=f"time since the clip's start (s), channel {channel}")
+    axes[-1].set(xlim=(first, first + 2), xlabel=f"time since the clip's start (s), channel {channel}")
 
 
 @picture(7.5, 4.2)
 def draw_split(figure: FigureBase, index: pd.DataFrame, parts: Mapping[str, np.ndarray]) -> None:
-    """Subjects down, trials across, each trial in the colour of the part that holds its windows.
+    """Subjects down, trials across, each trial in the colour of its part; a trial in two parts is pink, and counted.
 
-    `parts` are rows of `index` by name, as ``Fold.parts()``. A trial in two parts is pink and counted in the title.
-    Example: ``cd.plot.draw_split(windows.index, fold.parts())``.
+    `parts` are rows of `index` by name. Example: ``cd.plot.draw_split(windows.index, fold.parts())``.
     """
-    ax = figure.add_axes((0.08, 0.22, 0.91, 0.7))
-    _split(ax, index, parts, -0.13)
+    _split(figure.add_axes((0.08, 0.22, 0.91, 0.7)), index, parts, -0.13)
 
 
 def _split(ax: Axes, index: pd.DataFrame, parts: Mapping[str, np.ndarray], below: float) -> None:
@@ -134,25 +122,19 @@ def _split(ax: Axes, index: pd.DataFrame, parts: Mapping[str, np.ndarray], below
         mine = np.unique(which[rows])
         place = row[mine], column[mine]
         grid[place] = np.where(grid[place] == 0, number, leak)
-    shades = ["white", *_shades(parts), COLOURS["leak"]]
+    shades = [colour(name, number) for number, name in enumerate(parts)]
     edges = np.arange(grid.shape[1] + 1) + 0.5, np.arange(len(subjects) + 1) - 0.5
-    style = {"cmap": ListedColormap(shades), "vmin": -0.5, "vmax": leak + 0.5, "edgecolor": "white", "linewidth": 0.4}
+    cmap = ListedColormap(["white", *shades, COLOURS["leak"]])
+    style = {"cmap": cmap, "vmin": -0.5, "vmax": leak + 0.5, "edgecolor": "white", "linewidth": 0.4}
     ax.pcolormesh(*edges, grid, **style)
     ax.set_yticks(range(len(subjects)), [f"s{subject:02d}" for subject in subjects], fontsize=6.5)
     n = int((grid == leak).sum())
     title = f"LEAK: {n} trials have windows in two parts" if n else "no trial in two parts"
     ax.set(xlabel="trial (number within the subject)", ylabel="subject", title=title)
     ax.invert_yaxis()
-    ax.legend(handles=_squares(parts, n), loc="upper center", bbox_to_anchor=(0.48, below), ncols=5)
-
-
-def _shades(parts: Mapping[str, np.ndarray]) -> list[str]:
-    return [colour(name, number) for number, name in enumerate(parts)]
-
-
-def _squares(parts: Mapping[str, np.ndarray], n_leaks: int) -> list[Patch]:
-    squares = [Patch(color=shade, label=part_name(name)) for name, shade in zip(parts, _shades(parts), strict=True)]
-    return [*squares, *([Patch(color=COLOURS["leak"], label="in two parts")] if n_leaks else [])]
+    squares = [Patch(color=shade, label=part_name(name)) for name, shade in zip(parts, shades, strict=True)]
+    squares += [Patch(color=COLOURS["leak"], label="in two parts")] if n else []
+    ax.legend(handles=squares, loc="upper center", bbox_to_anchor=(0.48, below), ncols=5)
 
 
 @picture(10.5, 3.9)
@@ -166,11 +148,8 @@ def draw_leak(
     """
     mine = scores[scores["protocol"] == protocol]
     kinds = list(KINDS) if labels == "both" else [labels]
-    if mine.empty or not set(kinds) <= set(mine["labels"]):
-        raise ValueError(f"protocol, labels: no scores for {protocol!r}, {labels!r}")
     fold, index = folds[protocol], windows.index
-    left = figure.add_axes((0.05, 0.2, 0.46, 0.7))
-    _split(left, index, fold.parts(), -0.15)
+    _split(figure.add_axes((0.05, 0.2, 0.46, 0.7)), index, fold.parts(), -0.15)
     meter = figure.add_axes((0.585, 0.2, 0.15, 0.7))
     for place, kind in enumerate(kinds):
         values = 100 * mine[mine["labels"] == kind]["accuracy"].to_numpy()
@@ -205,18 +184,11 @@ def shared_units(index: pd.DataFrame, fold) -> dict[str, tuple[int, int]]:
 
 
 def leak_o_meter(windows: Windows, folds: Mapping[str, object], scores: pd.DataFrame) -> Panel:
-    """Part: what is dealt to training and test as a whole, and what the accuracy is worth; see :func:`draw_leak`.
-
-    Example: ``cd.plot.leak_o_meter(windows, folds, scores)``.
-    """
-
+    """Part: what is dealt as a whole, and what comes of it. Example: ``cd.plot.leak_o_meter(*lab.leak())``."""
     kinds = [("true", "true"), ("permuted between trials", "permuted"), ("both", "both")]
     wholes = [(f"{name}s", name) for name in folds]
     return Panel(
         bound(draw_leak, windows, folds, scores),
-        {
-            "protocol": ipywidgets.ToggleButtons(options=wholes, description="what is dealt as a whole"),
-            "labels": ipywidgets.ToggleButtons(options=kinds, description="labels"),
-        },
+        {"protocol": buttons(wholes, "what is dealt as a whole"), "labels": buttons(kinds, "labels")},
         static={f"whole {name}s are dealt": {"protocol": name, "labels": "both"} for name in folds},
     )

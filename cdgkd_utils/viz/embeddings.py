@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import ipywidgets
 import numpy as np
 import pandas as pd
 from matplotlib.artist import setp
@@ -15,61 +13,32 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from ..results.metrics import separation
-from .panel import Panel, bound, picture, strip
+from .panel import Panel, bound, buttons, picture, stops, strip
 from .style import COLOURS, colour, part_name
 from .training import NAMES, draw_curve
 
 CLASSES = ("low", "high")
-METHODS = ("umap", "pca")
 
 
-class Projection(NamedTuple):
-    """Points (n_shown, 2), the ascending rows they stand for, and prototypes (n_classes, 2) in the same map."""
+def project(embeddings: np.ndarray, prototypes: np.ndarray, n_points: int, rng) -> tuple:
+    """UMAP of at most `n_points` windows, drawn by `rng`: points (n_shown, 2), their rows, and prototypes' points.
 
-    xy: np.ndarray
-    rows: np.ndarray
-    prototypes_xy: np.ndarray
-
-
-def project(
-    embeddings: np.ndarray, prototypes: np.ndarray, n_points: int, rng: np.random.Generator, method: str = "umap"
-) -> Projection:
-    """Embeddings (n_windows, n_features) in two dimensions, and prototypes (n_classes, n_features) by the same map.
-
-    `rng` draws at most `n_points` windows. UMAP coordinates differ between machines: look at them, never compare them;
-    "pca" is exact. To show two parts in one map, project them together and pick by ``rows``.
-    Example: ``xy, rows, stars = cd.plot.project(embeddings, prototypes, 600, np.random.default_rng(0))``.
+    Embeddings (n_windows, n_features), prototypes (n_classes, n_features). Coordinates differ between machines: look
+    at them, never compare them. Example: ``xy, rows, stars = cd.plot.project(embeddings, prototypes, 600, rng)``.
     """
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
-    if embeddings.ndim != 2 or prototypes.ndim != 2 or embeddings.shape[1] != prototypes.shape[1]:
-        raise ValueError(
-            f"embeddings and prototypes: expected the same n_features, got {embeddings.shape} and {prototypes.shape}"
-        )
+    from umap import UMAP  # compiles for seconds at first use, and only this picture needs it
+
     rows = np.sort(rng.choice(len(embeddings), size=min(n_points, len(embeddings)), replace=False))
-    if method == "pca":
-        from sklearn.decomposition import PCA
-
-        reducer = PCA(2, random_state=0)
-    else:
-        from umap import UMAP  # compiles for seconds at first use, and only this picture needs it
-
-        # A fixed random_state makes umap run on one thread anyway; saying so avoids its warning.
-        reducer = UMAP(n_neighbors=min(15, len(rows) - 1), random_state=0, n_jobs=1)
+    # A fixed random_state makes umap run on one thread anyway; saying so avoids its warning.
+    reducer = UMAP(n_neighbors=min(15, len(rows) - 1), random_state=0, n_jobs=1)
     xy = np.asarray(reducer.fit_transform(embeddings[rows]))
-    return Projection(xy, rows, np.asarray(reducer.transform(prototypes)))
-
-
-def class_names(n: int) -> Sequence[str]:
-    """Names of the classes: low and high where there are two."""
-    return CLASSES if n <= 2 else [f"class {k}" for k in range(n)]
+    return xy, rows, np.asarray(reducer.transform(prototypes))
 
 
 def scatter(ax: Axes, xy: np.ndarray, labels: np.ndarray, stars: np.ndarray | None = None, size: float = 1.0) -> None:
     """Windows as dots in the colour of their class, prototypes as stars."""
-    if len(xy) != len(labels):
-        raise ValueError(f"xy and labels: expected the same length, got {len(xy)} and {len(labels)}")
-    names = class_names(1 + max(int(np.max(labels, initial=0)), 0 if stars is None else len(stars) - 1))
+    n = 1 + max(int(np.max(labels, initial=0)), 0 if stars is None else len(stars) - 1)
+    names = CLASSES if n <= 2 else [f"class {k}" for k in range(n)]
     for k, name in enumerate(names):
         style = {"color": colour(name, k), "label": name}
         marker = "o" if k % 2 == 0 else "s"
@@ -81,7 +50,7 @@ def scatter(ax: Axes, xy: np.ndarray, labels: np.ndarray, stars: np.ndarray | No
 
 
 @picture(7.6, lambda panels, **_: 3.75 * -(-len(panels) // 2) + 0.4)
-def draw_embeddings(figure: FigureBase, panels: Mapping[str, Sequence], axis_name: str = "UMAP") -> None:
+def draw_embeddings(figure: FigureBase, panels: Mapping[str, Sequence]) -> None:
     """Windows and prototypes of several embeddings; `panels` are (xy, labels, prototypes_xy, note) by title.
 
     Example: ``cd.plot.draw_embeddings({"EEG, training": (xy, labels, stars, "gap 1.2")})``.
@@ -95,17 +64,14 @@ def draw_embeddings(figure: FigureBase, panels: Mapping[str, Sequence], axis_nam
         ax.axis("off")
     for ax, (title, (xy, labels, stars, note)) in zip(axes.flat, panels.items(), strict=False):
         scatter(ax, xy, labels, stars)
-        ax.set(title=title, xlabel=f"{axis_name} 1 (arbitrary unit)\n{note}", ylabel=f"{axis_name} 2 (arbitrary unit)")
+        ax.set(title=title, xlabel=f"UMAP 1 (arbitrary unit)\n{note}", ylabel="UMAP 2 (arbitrary unit)")
     entries = axes[0, 0].get_legend_handles_labels()
     figure.legend(*entries, loc="lower center", ncols=len(entries[1]), markerscale=1.2)
 
 
 @picture(5.5, 2.9)
 def draw_own_class(figure: FigureBase, probabilities: Mapping[str, np.ndarray]) -> None:
-    """How sure each modality's prototypes are of the windows' own classes: probabilities (n_windows,) by modality.
-
-    Example: ``cd.plot.draw_own_class({"eeg": p_eeg, "video": p_video})``.
-    """
+    """How sure prototypes are of windows' own classes. Example: ``cd.plot.draw_own_class({"eeg": p, "video": q})``."""
     ax = figure.add_axes((0.11, 0.17, 0.87, 0.72))
     for name, p in probabilities.items():
         ax.hist(np.asarray(p), np.linspace(0, 1, 41), color=COLOURS[name], alpha=0.6, label=name)
@@ -117,13 +83,12 @@ def draw_own_class(figure: FigureBase, probabilities: Mapping[str, np.ndarray]) 
 # ---- the tug of war -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """Recorded trainings in two dimensions: one projection per modality, so that only the embeddings move.
 
     ``points, stars`` by (history, modality): (n_frames, n_shown or n_classes, 2); by modality ``explained``, both axes'
-    shares of the variance, and ``reach``, half the width of the frame; ``gaps``: ``teacher, modality, part, epoch,
-    gap``, the distance of the class means over the spread within a class.
+    shares of the variance, and ``reach``, half the width of the frame; ``gaps`` by (teacher, modality, part): per
+    frame, the distance of the class means over the spread within a class.
     """
 
     histories: dict[str, Any]
@@ -132,15 +97,7 @@ class Scene:
     stars: dict[tuple[str, str], np.ndarray]
     explained: dict[str, np.ndarray]
     reach: dict[str, float]
-    gaps: pd.DataFrame
-
-    def gap(self, name: str, m: str, part: str, epoch: int) -> float:
-        """One number of ``gaps``."""
-        g = self.gaps
-        mine = (g["teacher"] == name) & (g["modality"] == m) & (g["part"] == part) & (g["epoch"] == epoch)
-        if not mine.any():
-            raise ValueError(f"epoch {epoch}, part {part!r}: nothing was recorded")
-        return float(g.loc[mine, "gap"].iloc[0])
+    gaps: dict[tuple[str, str, str], list[float]]
 
 
 def make_scene(histories: Mapping[str, Any]) -> Scene:
@@ -152,14 +109,12 @@ def make_scene(histories: Mapping[str, Any]) -> Scene:
     """
     from sklearn.decomposition import PCA
 
-    if not histories:
-        raise ValueError("histories: expected at least one, got none")
     first = next(iter(histories.values()))
     if any(not np.array_equal(h.rows, first.rows) for h in histories.values()):
         raise ValueError("histories: expected the same windows in all; record them on one fold of one study")
     n = min(len(h.epochs) for h in histories.values())
     train = np.asarray(first.parts) == "train"
-    points, stars, explained, reach, gaps = {}, {}, {}, {}, []
+    points, stars, explained, reach, gaps = {}, {}, {}, {}, {}
     for m in NAMES:
         clouds = {name: np.asarray(h.embeddings[m][:n], float) for name, h in histories.items()}
         centres = {name: cloud[:, train].mean(axis=1, keepdims=True) for name, cloud in clouds.items()}
@@ -173,30 +128,25 @@ def make_scene(histories: Mapping[str, Any]) -> Scene:
             stars[name, m] = (h.prototypes[m][:n] - centres[name]) @ axes.T
             for part in ("train", "val"):
                 inside = np.asarray(h.parts) == part
-                for epoch, frame in zip(h.epochs[:n], clouds[name][:, inside], strict=True):
-                    gap = separation(frame, h.labels[inside])["gap_within"]
-                    gaps.append({"teacher": name, "modality": m, "part": part, "epoch": int(epoch), "gap": gap})
+                frames = clouds[name][:, inside]
+                gaps[name, m, part] = [separation(frame, h.labels[inside])["gap_within"] for frame in frames]
         explained[m] = pca.explained_variance_ratio_
         far = [np.quantile(np.abs(points[name, m]).max(axis=2), 0.98, axis=1).max() for name in histories]
         reach[m] = 1.05 * float(max(far))
-    return Scene(dict(histories), first.epochs[:n], points, stars, explained, reach, pd.DataFrame(gaps))
+    return Scene(dict(histories), first.epochs[:n], points, stars, explained, reach, gaps)
 
 
 @picture(8.2, 3.1)
 def draw_gap(figure: FigureBase, scene: Scene) -> None:
-    """How far apart the classes stand in each modality's embedding, on training and on validation windows.
-
-    Example: ``cd.plot.draw_gap(scene)``.
-    """
+    """How far apart the classes stand in each embedding, by part. Example: ``cd.plot.draw_gap(scene)``."""
     axes = figure.subplots(1, 2)
     figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.32, wspace=0.16)
     for ax, m in zip(axes, NAMES, strict=True):
         looks = zip(scene.histories, ("ce", "fusion", "student", "ta2"), (3.5, 1.4, 1.4, 1.4), strict=False)
         for name, shade, width in looks:  # the first is broad: others may lie on it
             for part, dash in (("train", "-"), ("val", "--")):
-                g = scene.gaps[(scene.gaps[["teacher", "modality", "part"]] == [name, m, part]).all(axis=1)]
                 style = {"color": COLOURS[shade], "linewidth": width, "label": f"{name}, {part_name(part)}"}
-                ax.plot(g["epoch"], g["gap"], dash, **style)
+                ax.plot(scene.epochs, scene.gaps[name, m, part], dash, **style)
         ax.set(xlabel="epoch (passes)", title=f"{NAMES[m]}: gap between the classes", ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("distance / spread")
@@ -213,8 +163,6 @@ def draw_tug(figure: FigureBase, scene: Scene, epoch: int, part: str = "train", 
 
     `part`: "train" or "val" windows. Without `curves`, the clouds alone. Example: ``cd.plot.draw_tug(scene, epoch=3)``.
     """
-    if epoch not in scene.epochs:
-        raise ValueError(f"epoch: expected one of {', '.join(map(str, scene.epochs))}, got {epoch}")
     names, frame = list(scene.histories), int(np.flatnonzero(scene.epochs == epoch)[0])
     height = _tug_height(scene, curves=curves)
     if curves:
@@ -235,7 +183,7 @@ def draw_tug(figure: FigureBase, scene: Scene, epoch: int, part: str = "train", 
             for k in range(scene.stars[name, m].shape[1]):  # the way they have come
                 ax.plot(*scene.stars[name, m][: frame + 1, k].T, color=ax.collections[2 * k].get_facecolor()[0][:3])
             ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-            gap = scene.gap(name, m, part, epoch)
+            gap = scene.gaps[name, m, part][frame]
             if curves:
                 shares = 100 * scene.explained[m]
                 ax.set(title=f"{name}: {NAMES[m]}, gap {gap:.2f}", xlabel=f"PCA 1 ({shares[0]:.0f} % of the variance)")
@@ -278,11 +226,5 @@ def tug_of_war(scene: Scene, n_frames: int = 5) -> Panel:
 
     draw = bound(draw_tug, scene)
     frames = {f"epoch {epoch}": {"epoch": epoch, "curves": False} for epoch in shown}
-    return Panel(
-        draw,
-        {
-            "epoch": ipywidgets.SelectionSlider(options=epochs, value=epochs[-1], description="epoch"),
-            "part": ipywidgets.ToggleButtons(options=parts, description="shown"),
-        },
-        static=lambda: strip(draw, frames, columns=n_frames),
-    )
+    controls = {"epoch": stops(epochs, epochs[-1], "epoch"), "part": buttons(parts, "shown")}
+    return Panel(draw, controls, static=lambda: strip(draw, frames, columns=n_frames))

@@ -75,13 +75,12 @@ def png(figure: Figure) -> bytes:
 def describe(figure: Figure) -> str:
     """Alternative text of a figure from its own words: titles, axis labels, legends, of at most six axes.
 
-    Example: ``cd.describe(cd.plot.draw_training(run.log))``.
+    Example: ``cd.describe(cd.plot.draw_method())``.
     """
     axes = [text for text in map(_axes_words, figure.axes) if text]
-    more = len(axes) - MAX_PANELS
+    more = f"and {len(axes) - MAX_PANELS} more panels" if len(axes) > MAX_PANELS else ""
     titles = dict.fromkeys(_line(part.get_suptitle()) for part in (figure, *figure.subfigs))
-    keys = [_line(text.get_text()) for legend in figure.legends for text in legend.get_texts()]
-    words = [*titles, *axes[:MAX_PANELS], f"and {more} more panels" if more > 0 else "", _listed("key: ", keys)]
+    words = [*titles, *axes[:MAX_PANELS], more, _keys("key: ", figure.legends)]
     return ". ".join(filter(None, words)) or "a figure without words"
 
 
@@ -89,9 +88,8 @@ def _axes_words(ax: Axes) -> str:
     if not ax.get_visible():
         return ""
     title, x, y = (_line(text) for text in (ax.get_title() or ax.get_title("left"), ax.get_xlabel(), ax.get_ylabel()))
-    legend = ax.get_legend()
-    keys = _listed("with ", [_line(text.get_text()) for text in legend.get_texts()] if legend else [])
     axes = (f"{y} against {x}" if x and y else x or y) if ax.axison else ""
+    keys = _keys("with ", filter(None, [ax.get_legend()]))
     return ": ".join(filter(None, (title, " ".join(filter(None, (axes, keys))))))
 
 
@@ -99,7 +97,8 @@ def _line(text: str) -> str:
     return " ".join(text.replace("$", "").split())
 
 
-def _listed(lead: str, words: list[str]) -> str:
+def _keys(lead: str, legends: Iterator) -> str:
+    words = [_line(text.get_text()) for legend in legends for text in legend.get_texts()]
     return lead + ", ".join(words) if words else ""
 
 
@@ -110,8 +109,6 @@ def strip(draw: Callable, settings: Mapping[str, Mapping] | Sequence[Mapping], c
     """
     if not isinstance(settings, Mapping):
         settings = {", ".join(f"{name} {value}" for name, value in one.items()): one for one in settings}
-    if not settings:
-        raise ValueError("settings: expected at least one picture")
     columns, rows = min(columns, len(settings)), -(-len(settings) // columns)
     width, height = _size(draw, **next(iter(settings.values())))
     with DRAWING:
@@ -128,9 +125,26 @@ def strip(draw: Callable, settings: Mapping[str, Mapping] | Sequence[Mapping], c
 
 
 class Panel:
-    """Controls, a picture that follows them, and a line that says what is computed or wrong; made by :func:`explore`.
+    """A drawing made live; shown as the last line of a cell, with its static twin below it. Also ``cd.explore``.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(figure, **values)``, with a value for each control.
+    controls : mapping
+        By the name of the value: a widget, or as for ``ipywidgets.interact`` (low, high, step), a list or a mapping.
+    button : (label, action), optional
+        For what takes longer than 0.3 s: a press calls ``action(tell, **values)``, then the picture is drawn again;
+        ``tell(share, text)`` shows progress.
+    text : callable, optional
+        From the values to HTML below the picture.
+    static : mapping or callable, optional
+        Settings of the static twin, as for :func:`strip`, or a function that makes it; default: what is shown.
+    follow : callable, optional
+        Gets the controls after each move and may change the others.
 
     ``controls`` by name; ``picture``, ``text`` and ``status`` are HTML widgets, ``error`` is what went wrong last.
+    Example: ``cd.explore(draw, {"temperature": (0.5, 8.0)})`` for ``def draw(figure, temperature): …``.
     """
 
     def __init__(self, draw, controls, *, button=None, text=None, static=None, follow=None):
@@ -164,8 +178,6 @@ class Panel:
 
     def set(self, **values: Any) -> None:
         """Move controls by program, as a hand would; the picture follows once."""
-        if unknown := values.keys() - self.controls.keys():
-            raise ValueError(f"{', '.join(sorted(unknown))}: expected a control of {', '.join(self.controls)}")
         with self._hold():
             for name, value in values.items():
                 self.controls[name].value = value
@@ -232,7 +244,8 @@ class Panel:
         display(self.box)
         display(self.static)
 
-    show = _ipython_display_
+
+explore = Panel
 
 
 def _control(name: str, kind: Any) -> ipywidgets.Widget:
@@ -249,25 +262,16 @@ def _control(name: str, kind: Any) -> ipywidgets.Widget:
     return control
 
 
-def explore(draw: Callable, controls: Mapping[str, Any], **options: Any) -> Panel:
-    """Make a drawing live; the panel is shown as the last line of a cell, its static twin below it.
+def buttons(options: Sequence, text: str, **more: Any) -> ipywidgets.ToggleButtons:
+    """A choice of which all options are seen."""
+    return ipywidgets.ToggleButtons(options=options, description=text, **more)
 
-    Parameters
-    ----------
-    draw : callable
-        ``draw(figure, **values)``, with a value for each control.
-    controls : mapping
-        By the name of the value: a widget, or as for ``ipywidgets.interact`` (low, high, step), a list or a mapping.
-    button : (label, action), optional
-        For what takes longer than 0.3 s: a press calls ``action(tell, **values)``, then the picture is drawn again;
-        ``tell(share, text)`` shows progress.
-    text : callable, optional
-        From the values to HTML below the picture.
-    static : mapping or callable, optional
-        Settings of the static twin, as for :func:`strip`, or a function that makes it; default: what is shown.
-    follow : callable, optional
-        Gets the controls after each move and may change the others.
 
-    Example: ``cd.explore(draw, {"temperature": (0.5, 8.0)})`` for ``def draw(figure, temperature): …``.
-    """
-    return Panel(draw, controls, **options)
+def whole(value: int, low: int, high: int, step: int, text: str, width: str = "300px") -> ipywidgets.IntSlider:
+    """A slider over whole numbers."""
+    return ipywidgets.IntSlider(value, low, high, step, description=text, layout={"width": width})
+
+
+def stops(options: Sequence, value: Any, text: str) -> ipywidgets.SelectionSlider:
+    """A slider over given values."""
+    return ipywidgets.SelectionSlider(options=options, value=value, description=text)

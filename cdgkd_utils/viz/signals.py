@@ -1,8 +1,7 @@
-"""What was recorded: where electrodes are, and any window of any trial with its faces, spectrum, head map, ratings."""
+"""What was recorded: any window of any trial with its faces, spectrum, head map, ratings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache, lru_cache
 
 import ipywidgets
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgba
 from matplotlib.figure import FigureBase
 from scipy.signal import welch
 
@@ -18,7 +16,7 @@ from ..config import Params
 from ..data.constants import BANDS, CHANNELS, LEFT, RATINGS, SFREQ, WINDOW_SECONDS
 from ..data.types import Windows
 from ..data.windows import trial_frames
-from .panel import Panel, picture
+from .panel import Panel, buttons, picture, stops
 from .style import COLOURS
 
 GREEK = {"theta": "θ", "alpha": "α", "beta": "β", "gamma": "γ"}
@@ -42,45 +40,17 @@ def electrodes() -> np.ndarray:
     return 0.85 * from_top[:, None] / (np.pi / 2) * np.column_stack([np.cos(azimuth), np.sin(azimuth)])
 
 
-def draw_head(
-    ax: Axes, values: np.ndarray, limits: tuple[float, float], colours: str = "viridis", sensors: bool = True
-):
+def draw_head(ax: Axes, values: np.ndarray, limits: tuple[float, float], colours: str = "viridis"):
     """One value per electrode over the head, seen from above, nose up; returns the image."""
     from mne.viz import plot_topomap
 
-    if len(values) != len(CHANNELS):
-        raise ValueError(f"values: expected one for each of {len(CHANNELS)} electrodes, got {len(values)}")
-    options = {
-        "sphere": (0, 0, 0, 1),
-        "show": False,
-        "cmap": colours,
-        "vlim": limits,
-        "contours": 0,
-        "sensors": sensors,
-    }
-    return plot_topomap(values, electrodes(), axes=ax, **options)[0]
-
-
-@picture(4.4, 4.4)
-def draw_montage(figure: FigureBase) -> None:
-    """The 28 electrodes seen from above, nose up.
-
-    Example: ``cd.plot.draw_montage()``.
-    """
-    ax = figure.add_axes((0.03, 0.03, 0.94, 0.86))
-    draw_head(ax, np.zeros(len(CHANNELS)), (0, 10), "Greys", sensors=False)
-    ax.scatter(*electrodes().T, s=330, color=[to_rgba(shade, 0.35) for shade in SHADES.values()], zorder=10)
-    for name, place in zip(CHANNELS, electrodes(), strict=True):
-        ax.text(*place, name, ha="center", va="center", fontsize=7.5, zorder=11)
-    ax.set_title("28 EEG channels: left (dark) and right hemisphere", loc="center")
+    look = {"sphere": (0, 0, 0, 1), "show": False, "cmap": colours, "vlim": limits, "contours": 0}
+    return plot_topomap(values, electrodes(), axes=ax, **look)[0]
 
 
 @picture(3.9, 3.5)
 def draw_ratings(figure: FigureBase, index: pd.DataFrame) -> None:
-    """One dot per trial on the plane of valence and arousal, and where a label turns from low to high.
-
-    Example: ``cd.plot.draw_ratings(windows.index)``.
-    """
+    """One dot per trial, and where labels turn from low to high. Example: ``cd.plot.draw_ratings(windows.index)``."""
     ax = figure.add_axes((0.14, 0.14, 0.82, 0.76))
     trials = index.drop_duplicates(["subject", "trial"])
     ax.scatter(trials["valence"], trials["arousal"], s=8, alpha=0.5, color=COLOURS["fusion"])
@@ -91,10 +61,7 @@ def draw_ratings(figure: FigureBase, index: pd.DataFrame) -> None:
 
 @picture(7.5, 3.3)
 def draw_features(figure: FigureBase, frames: np.ndarray, features: np.ndarray, times: np.ndarray) -> None:
-    """The frames of a window (5, size, size, 3), and what the student is given of each: 8 × 8 cells of 12 numbers.
-
-    Example: ``cd.plot.draw_features(frames, windows.video_at(row), times)``.
-    """
+    """A window's frames, and what the student gets of each. Example: ``cd.plot.draw_features(*lab.frames(0))``."""
     axes = figure.subplots(2, len(frames))
     figure.subplots_adjust(left=0.07, right=0.99, top=0.92, bottom=0.02, wspace=0.06, hspace=0.08)
     for column, frame, cells, time in zip(axes.T, frames, features, times, strict=True):
@@ -122,8 +89,6 @@ def band_power(eeg: np.ndarray, band: str) -> np.ndarray:
 
 def scales_of(windows: Windows) -> dict[str, tuple[float, float]]:
     """Limits that all windows are drawn with, from some: µV between ``traces``; dB of ``spectra`` and of each band."""
-    if not len(windows):
-        raise ValueError("windows: none, expected at least one to look at")
     eeg = windows.eeg_at(np.unique(np.linspace(0, len(windows) - 1, N_SCALE_WINDOWS).astype(int)))
     spacing = float(np.ceil(np.percentile(np.abs(eeg), 97) * 1.5 / 10) * 10) or 10.0  # flat input still needs rows
     frequencies, density = spectra(eeg)
@@ -135,20 +100,13 @@ def scales_of(windows: Windows) -> dict[str, tuple[float, float]]:
 
 @picture(11, 5.8)
 def draw_trial(
-    figure: FigureBase,
-    windows: Windows,
-    row: int,
-    pictures: tuple[np.ndarray, np.ndarray, np.ndarray],
-    band: str = "alpha",
-    scales: dict | None = None,
+    figure: FigureBase, windows: Windows, row: int, pictures: tuple, band: str = "alpha", scales: dict | None = None
 ) -> None:
     """Everything that was recorded of one window, by its number `row`: EEG, faces, spectrum, head map, ratings.
 
     `pictures` are (frames, mask, times): (5, size, size, 3) uint8, (5,) bool, (5,) in s from the window's start.
     Example: ``cd.plot.draw_trial(windows, 0, pictures, band="alpha")``.
     """
-    if band not in BANDS:
-        raise ValueError(f"band: expected one of {', '.join(BANDS)}, got {band!r}")
     scales, which, eeg = scales or scales_of(windows), windows.index.iloc[row], windows.eeg_at(row)
     start = WINDOW_SECONDS * int(which["window"])
     span = (start, start + WINDOW_SECONDS)
@@ -160,8 +118,7 @@ def draw_trial(
     ax = figure.add_axes((0.66, 0.27, 0.25, 0.29))
     image = draw_head(ax, band_power(eeg, band), scales[band])
     ax.set_title("{} power, {:.0f}–{:.0f} Hz".format(band, *BANDS[band]), loc="center")
-    bar = figure.add_axes((0.915, 0.29, 0.012, 0.24))
-    figure.colorbar(image, cax=bar, extend="both", label="dB re 1 µV²/Hz")
+    figure.colorbar(image, cax=figure.add_axes((0.915, 0.29, 0.012, 0.24)), extend="both", label="dB re 1 µV²/Hz")
     _draw_scale(figure.add_axes((0.71, 0.085, 0.25, 0.125)), which)
 
 
@@ -186,7 +143,7 @@ def _draw_traces(ax: Axes, eeg: np.ndarray, span: tuple[float, float], spacing: 
 
 def _draw_faces(ax: Axes, pictures: tuple, span: tuple[float, float]) -> None:
     """The frames beside each other, each over its share of the window's time."""
-    width = WINDOW_SECONDS / len(pictures[2])
+    width, times = WINDOW_SECONDS / len(pictures[2]), span[0] + pictures[2]
     for number, (frame, exists, _) in enumerate(zip(*pictures, strict=True)):
         left = span[0] + number * width
         if exists:
@@ -194,7 +151,6 @@ def _draw_faces(ax: Axes, pictures: tuple, span: tuple[float, float]) -> None:
         else:
             ax.text(left + width / 2, width / 2, "no frame", ha="center", va="center", color=COLOURS["absent"])
     ax.set(xlim=span, ylim=(0, width), yticks=[], aspect="equal")
-    times = span[0] + pictures[2]
     ax.set_xticks(times, [f"{time:.1f} s" for time in times])
     ax.tick_params(length=2, color=COLOURS["video"])
     ax.spines[["left", "bottom"]].set_visible(False)
@@ -226,27 +182,22 @@ def _draw_scale(ax: Axes, which: pd.Series) -> None:
 
 
 def trial_browser(windows: Windows, params: Params, row: int | None = None) -> Panel:
-    """Part: any moment of any trial, by sliders for subject, trial, time and the band of the head map.
+    """Part: any moment of any trial; `row` is the window shown first, by default the middle one.
 
-    `params` are what the windows were loaded with; `row` is the window shown first, by default the middle one.
-    Example: ``cd.plot.trial_browser(lab.windows, lab.params)``.
+    `params` are what the windows were loaded with. Example: ``cd.plot.trial_browser(lab.windows, lab.params)``.
     """
-    rows, numbers = windows.index.groupby(["subject", "trial"]).indices, windows.index["window"].to_numpy()
-    scales = scales_of(windows)
+    scales, ordered = scales_of(windows), windows.index.reset_index(drop=True).sort_values("window")
+    rows = {trial: mine.index.to_numpy() for trial, mine in ordered.groupby(["subject", "trial"])}
     trials = {s: sorted(t for who, t in rows if who == s) for s in sorted({s for s, _ in rows})}
-    frames = lru_cache(maxsize=32)(lambda subject, trial: trial_frames(params, windows, of(subject, trial).tolist()))
+    frames = lru_cache(maxsize=32)(lambda *trial: trial_frames(params, windows, rows[trial].tolist()))
 
-    def of(subject: int, trial: int) -> np.ndarray:
-        mine = rows[subject, trial]
-        return mine[np.argsort(numbers[mine])]
-
-    def starts(subject: int, trial: int) -> list[float]:
-        return [WINDOW_SECONDS * int(number) for number in numbers[of(subject, trial)]]
+    def starts(*trial: int) -> list[float]:
+        return [WINDOW_SECONDS * int(number) for number in ordered["window"][rows[trial]]]
 
     @picture(*draw_trial.size)
     def draw(figure: FigureBase, subject: int, trial: int, start: float, band: str = "alpha") -> None:
         place, (shown, mask, times) = starts(subject, trial).index(start), frames(subject, trial)
-        draw_trial(figure, windows, of(subject, trial)[place], (shown[place], mask[place], times), band, scales)
+        draw_trial(figure, windows, rows[subject, trial][place], (shown[place], mask[place], times), band, scales)
 
     def follow(controls: dict[str, ipywidgets.Widget]) -> None:
         for name, known in (("trial", lambda s, _: trials[s]), ("start", starts)):
@@ -255,18 +206,15 @@ def trial_browser(windows: Windows, params: Params, row: int | None = None) -> P
                 before, slider.options = slider.value, values
                 slider.value = min(values, key=lambda value: abs(value - before))
 
-    def slider(options: Sequence, value: float, name: str) -> ipywidgets.SelectionSlider:
-        return ipywidgets.SelectionSlider(options=options, value=value, description=name)
-
     middle = windows.index.iloc[len(windows) // 2 if row is None else row]
     subject, trial, start = int(middle["subject"]), int(middle["trial"]), WINDOW_SECONDS * int(middle["window"])
     person = next((who for who in trials if who != subject), subject)
     other = {"subject": person, "trial": trials[person][0], "start": starts(person, trials[person][0])[0]}
     controls = {
-        "subject": slider(list(trials), subject, "subject"),
-        "trial": slider(trials[subject], trial, "trial"),
-        "start": slider(starts(subject, trial), start, "time (s)"),
-        "band": ipywidgets.ToggleButtons(options=list(BANDS), value="alpha", description="head map"),
+        "subject": stops(list(trials), subject, "subject"),
+        "trial": stops(trials[subject], trial, "trial"),
+        "start": stops(starts(subject, trial), start, "time (s)"),
+        "band": buttons(list(BANDS), "head map", value="alpha"),
     }
     one = {"subject": subject, "trial": trial, "start": start}
     return Panel(draw, controls, follow=follow, static={"one moment": one, "another person": other})

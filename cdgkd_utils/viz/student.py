@@ -15,14 +15,13 @@ from matplotlib.patches import Rectangle
 
 from ..data.constants import WINDOW_SECONDS
 from ..deploy.perturb import GROUPS
-from .panel import Panel, picture
+from .panel import Panel, picture, whole
 from .signals import draw_head
 from .style import COLOURS, chance_line, colour
 
 ROLES = {"ta1": "assistant 1", "ta2": "assistant 2"}
 SCORES = {"accuracy": "accuracy (%)", "same": "windows answered the same (%)", "moved": "change of P(high) (points)"}
 MAX_SHOWN = 12  # windows of a clip whose middle frame stands above the line
-Answered = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # name, frames, mask, P(high)
 
 
 def _answers(ax: Axes, look: Any) -> None:
@@ -42,10 +41,7 @@ def _answers(ax: Axes, look: Any) -> None:
 
 @picture(10, 4.2)
 def draw_what_if(figure: FigureBase, look: Any) -> None:
-    """One window after a change: its frames and their weight, what each network says, where the EEG counts.
-
-    Example: ``cd.plot.draw_what_if(what_if.look(0, part="lower", share=45))``.
-    """
+    """One window after a change, and what each network says of it."""
     # One picture for all frames: ten axes would take longer than a move may.
     ax, n, size = figure.add_axes((0.02, 0.55, 0.96, 0.38)), len(look.frames), look.frames.shape[1]
     row, where = np.full((size, 2 * n * size, 3), 255, np.uint8), {"ha": "center", "fontsize": 8.5}
@@ -72,13 +68,7 @@ def draw_what_if(figure: FigureBase, look: Any) -> None:
 
 
 def what_if(answers: Any) -> Panel:
-    """Part: change a window's pictures or its EEG and see who is impressed.
-
-    Example: ``cd.plot.what_if(WhatIf(experiment, networks, rows))``.
-    """
-
-    def whole(value: int, low: int, high: int, step: int, text: str) -> ipywidgets.IntSlider:
-        return ipywidgets.IntSlider(value, low, high, step, description=text, layout={"width": "300px"})
+    """Part: change a window's pictures or its EEG and see who is impressed. Example: ``cd.plot.what_if(what_if)``."""
 
     def real(value: float, high: float, step: float, text: str) -> ipywidgets.FloatSlider:
         return ipywidgets.FloatSlider(value, min=0, max=high, step=step, description=text, layout={"width": "300px"})
@@ -118,8 +108,6 @@ def draw_sweep(figure: FigureBase, table: pd.DataFrame, score: str = "accuracy")
 
     Example: ``cd.plot.draw_sweep(what_if.sweep(), "moved")``.
     """
-    if score not in SCORES:
-        raise ValueError(f"score: expected one of {', '.join(SCORES)}, got {score!r}")
     names = list(dict.fromkeys(table["change"]))
     n_rows = -(-len(names) // 4)
     axes, height = figure.subplots(n_rows, 4, sharey=True, squeeze=False).flat, 2.2 * n_rows + 0.6
@@ -159,22 +147,15 @@ def draw_reliability(figure: FigureBase, labels: np.ndarray, answers: Mapping[st
 
 
 @picture(lambda frames, *_, **__: 2.0 * len(frames) + 1.0, 2.3)
-def draw_face_maps(
-    figure: FigureBase, frames: Sequence[np.ndarray], maps: Sequence[np.ndarray], titles: Sequence[str]
-) -> None:
-    """Faces under the change of the student's P(high) that covering each box makes.
-
-    Example: ``cd.plot.draw_face_maps([face], [what_if.face_map(0)], ["P(high) = 0.71"])``.
-    """
-    if not len(frames) == len(maps) == len(titles) > 0:
-        raise ValueError(f"maps and titles: expected one a frame, got {len(frames)}, {len(maps)}, {len(titles)}")
+def draw_face_maps(figure: FigureBase, frames: Sequence, maps: Sequence, titles: Sequence[str]) -> None:
+    """Faces under what covering each box changes. Example: ``cd.plot.draw_face_maps([face], [a_map], ["0.71"])``."""
     axes, width = figure.subplots(1, len(frames), squeeze=False)[0], 2.0 * len(frames) + 1.0
     figure.subplots_adjust(left=0.02, right=1 - 1.0 / width, top=0.86, bottom=0.04, wspace=0.08)
     most = max(float(np.abs(one).max()) for one in maps) or 1.0
     for ax, frame, one, title in zip(axes, frames, maps, titles, strict=True):
-        extent = (0, frame.shape[1], frame.shape[0], 0)
-        ax.imshow(frame.mean(axis=2), cmap="gray", extent=extent)
-        image = ax.imshow(one, cmap="PuOr", vmin=-most, vmax=most, alpha=0.65, extent=extent)
+        place = {"extent": (0, frame.shape[1], frame.shape[0], 0)}
+        ax.imshow(frame.mean(axis=2), cmap="gray", **place)
+        image = ax.imshow(one, cmap="PuOr", vmin=-most, vmax=most, alpha=0.65, **place)
         ax.set_title(title, loc="center")
         ax.axis("off")
     bar = figure.add_axes((1 - 0.85 / width, 0.12, 0.12 / width, 0.66))
@@ -182,24 +163,13 @@ def draw_face_maps(
 
 
 @picture(9.6, 3.9)
-def draw_clip(
-    figure: FigureBase,
-    name: str,
-    frames: np.ndarray,
-    mask: np.ndarray,
-    p_high: np.ndarray,
-    target: str = "",
-    truth: float = float("nan"),
-) -> None:
+def draw_clip(figure: FigureBase, name: str, frames, mask, p_high, target: str = "", truth: float = np.nan) -> None:
     """The middle frame of each window of a clip above P(high) over time.
 
-    Frames (n_windows, 5, size, size, 3), mask (n_windows, 5), P(high) (n_windows,), NaN without an answer; `target` is
-    what is high, `truth` is the true P(high) of a synthetic clip.
-    Example: ``cd.plot.draw_clip(clip.name, clip.frames, clip.mask, clip.answer(student), "valence")``.
+    Frames (n_windows, 5, size, size, 3), mask (n_windows, 5), P(high) (n_windows,), NaN without an answer; `truth` is
+    the true P(high) of a synthetic clip. Example: ``cd.plot.draw_clip("a", clip.frames, clip.mask, clip.answer(one))``.
     """
     n = len(p_high)
-    if n == 0 or not len(frames) == len(mask) == n:
-        raise ValueError(f"frames, mask, p_high: expected the same windows, got {len(frames)}, {len(mask)} and {n}")
     shown = np.unique(np.linspace(0, n - 1, min(n, MAX_SHOWN)).round().astype(int))
     for place, window in enumerate(shown):
         ax, there = figure.add_axes((0.06 + 0.93 * place / len(shown), 0.62, 0.9 / len(shown), 0.3)), mask[window]
@@ -221,13 +191,10 @@ def draw_clip(
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.28), ncols=3)
 
 
-def own_clip(
-    answer: Callable[[bytes, str], Answered], target: str = "", example: Answered | None = None, truth: float = np.nan
-) -> Panel:
+def own_clip(answer: Callable, target: str = "", example: tuple | None = None, truth: float = np.nan) -> Panel:
     """Part: a clip of one's own, answered at the press of a button; `example` is one that is shown before.
 
-    ``answer(content, name)`` returns name, frames, mask and P(high), as :func:`draw_clip` takes them.
-    Example: ``cd.plot.own_clip(partial(answer_bytes, student, student.about), "valence")``.
+    ``answer(content, name)`` gives name, frames, mask and P(high). Example: ``lab.own_clip(one, clip)``.
     """
     shown = {"last": (*example, target, truth) if example is not None else None}
 

@@ -47,7 +47,6 @@ def use() -> None:
 
 
 def _stored(figure: Figure) -> tuple[bytes, dict[str, str]]:
-    """A figure as notebooks store it, with its alternative text."""
     buffer = BytesIO()
     with DRAWING:
         figure.savefig(buffer, format="png", dpi=figure.dpi, bbox_inches="tight")
@@ -66,19 +65,13 @@ def part_name(part: str) -> str:
 
 
 def chance_line(ax: Axes, value: float = 50.0, *, vertical: bool = False, label: str = "chance") -> None:
-    """Draw the level of guessing (in the axis' unit) as a labelled dashed line.
-
-    Example: ``cd.plot.chance_line(ax, 100 / n_classes)``.
-    """
+    """The level of guessing (in the axis' unit) as a labelled dashed line."""
     draw = ax.axvline if vertical else ax.axhline
     draw(value, color=COLOURS["chance"], linestyle="--", linewidth=1, label=label, zorder=1)
 
 
 def html_table(frame: pd.DataFrame) -> str:
-    """A table of sentences as HTML, set from the left and never cut short.
-
-    Example: ``IPython.display.HTML(html_table(frame))``.
-    """
+    """A table of sentences as HTML, set from the left and never cut short."""
     named = frame.rename_axis(None)  # a name of the index would take a line of its own
     left = [{"selector": "th, td", "props": "text-align: left; white-space: normal"}]
     return Styler(named, uuid="table", cell_ids=False).set_table_styles(left).to_html()
@@ -89,24 +82,22 @@ def save_figure(
 ) -> Path:
     """Write ``<name>.png`` and, last, ``<name>.json`` into the figures' folder of the home; returns the picture's path.
 
-    `name` begins with the notebook's number, `data` is what the numbers may be called, `numbers` are plain JSON values.
-    Example: ``cd.plot.save_figure(fig, "03_balance", params, windows.meta["name"], {"ratio": [1.2, 1.1]})``.
+    `data` is what the numbers may be called, `numbers` are plain JSON values. Example: ``lab.save(fig, "03_balance")``.
     """
-    folder = home() / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    picture = folder / f"{name}.png"
-    temporary = folder / f".{name}.tmp.png"
+    picture = home() / "figures" / f"{name}.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    temporary = picture.with_name(f".{name}.tmp.png")
     with DRAWING:
         figure.savefig(temporary, dpi=figure.dpi * 1.2, bbox_inches="tight")
     os.replace(temporary, picture)
     provenance = params.overview() | {"data": data, "package": __version__}
-    _write_json(folder / f"{name}.json", {"figure": name, "provenance": provenance, "numbers": dict(numbers or {})})
+    _write(picture.with_suffix(".json"), {"figure": name, "provenance": provenance, "numbers": dict(numbers or {})})
     return picture
 
 
 def done(notebook: str, params: Params) -> None:
     """Mark a notebook as run to its end; what runs notebooks trusts this file, not their metadata."""
-    _write_json(done_marker(notebook), {"notebook": notebook, "provenance": params.overview()})
+    _write(done_marker(notebook), {"notebook": notebook, "provenance": params.overview()})
 
 
 def done_marker(notebook: str) -> Path:
@@ -114,7 +105,7 @@ def done_marker(notebook: str) -> Path:
     return home() / "done" / f"{notebook}.json"
 
 
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
+def _write(path: Path, content: Mapping[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -13,19 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from ..data.constants import TARGETS
+from ..results import paper
 from ..results.metrics import METRIC_NAMES
-from ..results.paper import (
-    COLUMNS,
-    DATASET_NAMES,
-    POSTER_ROWS,
-    PROTOCOL_NAMES,
-    ROWS,
-    TABLE_TITLES,
-    display_name,
-    in_order,
-)
-from ..results.tables import results_table
-from .panel import Panel, picture
+from ..results.paper import DATASET_NAMES, POSTER_ROWS, PROTOCOL_NAMES, ROWS, TABLE_TITLES, display_name, in_order
+from ..results.statistics import compare
+from ..results.tables import results_table, runs_behind
+from .panel import Panel, buttons, picture
 from .style import COLOURS, chance_line, html_table
 
 MARKERS = {"trial": "o", "subject": "s"}
@@ -50,70 +43,56 @@ def _bars(ax: Axes, part: pd.DataFrame, rows: Sequence[str], protocols: Sequence
     ax.grid(axis="x")
 
 
-def _rows_of(rows: str | Sequence[str], table: int) -> list[str]:
-    if rows == "poster":
-        rest = {1: ("ce",), 2: ("eeg", "video", "fusion")}[table]
-        return [method for method in ROWS[table] if method in (*POSTER_ROWS[table], *rest)]
-    return [method for method in ROWS[table] if rows == "all" or method in rows]
+def _rows_of(table: int) -> list[str]:
+    rest = {1: ("ce",), 2: ("eeg", "video", "fusion")}[table]
+    return [method for method in ROWS[table] if method in (*POSTER_ROWS[table], *rest)]
 
 
-def _poster_height(scores: pd.DataFrame, metric: str = "", rows: str | Sequence[str] = "poster", **_: Any) -> float:
-    return 0.27 * sum(len(_rows_of(rows, table)) for table in (1, 2)) + 2.1
+RESULTS_HEIGHT = 0.27 * sum(len(_rows_of(table)) for table in (1, 2)) + 2.1
 
 
-@picture(10.5, _poster_height)
-def draw_results(
-    figure: FigureBase,
-    scores: pd.DataFrame,
-    metric: str = "accuracy",
-    rows: str | Sequence[str] = "poster",
-    world: str = "",
-) -> None:
-    """Both results tables in the poster's layout: a block for each table, a column for each data set and target.
+@picture(10.5, RESULTS_HEIGHT)
+def draw_results(figure: FigureBase, scores: pd.DataFrame) -> None:
+    """Accuracy in the poster's layout: a block for each table, a column for each data set and target of a world.
 
-    Dots are means over runs, bars 95 % intervals, diamonds the paper's accuracies. `scores` from ``collect``; `rows`:
-    "poster", "all" or methods; `world` of the twin, by default the first. Example: ``cd.plot.draw_results(scores)``.
+    Dots are means over runs, bars 95 % intervals, diamonds the paper's accuracies. `scores` from ``collect``, of which
+    the first world is shown. Example: ``cd.plot.draw_results(lab.tables().scores)``.
     """
-    scores = scores[scores["world"] == (world or scores["world"].iloc[0])]
+    scores = scores[scores["world"] == scores["world"].iloc[0]]
     there = set(zip(scores["dataset"], scores["target"], strict=True))
-    columns = [column for column in COLUMNS if column in there]
-    shown = {table: _rows_of(rows, table) for table in (1, 2)}
-    height = _poster_height(scores, metric, rows)
+    columns, shown = [c for c in paper.COLUMNS if c in there], {table: _rows_of(table) for table in (1, 2)}
     grid = {"height_ratios": [len(shown[1]), len(shown[2])], "width_ratios": [1] * len(columns)}
     axes = figure.subplots(2, len(columns), squeeze=False, sharex=True, sharey="row", gridspec_kw=grid)
-    edges = {"top": 1 - 0.62 / height, "bottom": 1.0 / height, "left": 0.16, "right": 0.985}
-    figure.subplots_adjust(**edges, hspace=0.25 * 2 / height, wspace=0.08)
+    edges = {"top": 1 - 0.62 / RESULTS_HEIGHT, "bottom": 1.0 / RESULTS_HEIGHT, "left": 0.16, "right": 0.985}
+    figure.subplots_adjust(**edges, hspace=0.5 / RESULTS_HEIGHT, wspace=0.08)
     for line, table in zip(axes, (1, 2), strict=True):
         long = results_table(scores, table)
         for ax, (dataset, target) in zip(line, columns, strict=True):
             part = long[(long["dataset"] == dataset) & (long["target"] == target)]
             protocols = in_order(part["protocol"])
-            _bars(ax, part[part["metric"] == metric], shown[table], protocols)
-            if metric == "accuracy":
-                printed = part.drop_duplicates("method").set_index("method")["paper"].dropna()
-                printed = printed[[method for method in printed.index if method in shown[table]]]
-                style = {"marker": "D", "s": 26, "facecolor": "none", "edgecolor": COLOURS["student"], "zorder": 4}
-                ax.scatter(printed, [shown[table].index(method) for method in printed.index], label="paper", **style)
-                for floor, dash in FLOORS.items():
-                    for protocol in protocols:
-                        level = part[(part["metric"] == floor) & (part["protocol"] == protocol)]["mean"].mean()
-                        if np.isfinite(level):
-                            label = f"{METRIC_NAMES[floor]}, {PROTOCOL_NAMES[protocol]}"
-                            ax.axvline(level, color=_shade(protocol), linestyle=dash, linewidth=1, label=label)
-            if metric in WITH_CHANCE:
-                chance_line(ax, vertical=True)
+            _bars(ax, part[part["metric"] == "accuracy"], shown[table], protocols)
+            printed = part.drop_duplicates("method").set_index("method")["paper"].dropna()
+            printed = printed[[method for method in printed.index if method in shown[table]]]
+            style = {"marker": "D", "s": 26, "facecolor": "none", "edgecolor": COLOURS["student"], "zorder": 4}
+            ax.scatter(printed, [shown[table].index(method) for method in printed.index], label="paper", **style)
+            for floor, dash in FLOORS.items():
+                for protocol in protocols:
+                    level = part[(part["metric"] == floor) & (part["protocol"] == protocol)]["mean"].mean()
+                    if np.isfinite(level):
+                        label = f"{METRIC_NAMES[floor]}, {PROTOCOL_NAMES[protocol]}"
+                        ax.axvline(level, color=_shade(protocol), linestyle=dash, linewidth=1, label=label)
+            chance_line(ax, vertical=True)
             if table == 1:
                 ax.set_title(f"{DATASET_NAMES[dataset]}, {target}", loc="center")
         line[0].set_yticklabels([display_name(method) for method in shown[table]])
         line[0].set_ylabel(f"Table {table}: {TABLE_TITLES[table]}")
     for ax in axes[1]:
-        ax.set_xlabel(f"{METRIC_NAMES[metric]} (%)")
+        ax.set_xlabel(f"{METRIC_NAMES['accuracy']} (%)")
     first = scores.iloc[0]
     runs = scores.groupby(["dataset", "method"])[["repeat", "fold"]].apply(lambda x: len(x.drop_duplicates())).max()
     title = f"{first['data']}, profile {first['profile']}, up to {runs} runs a row; * not the paper's"
-    figure.suptitle(title, fontsize=9.5, y=1 - 0.08 / height, va="top")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="lower center", ncols=4, columnspacing=1.2)
+    figure.suptitle(title, fontsize=9.5, y=1 - 0.08 / RESULTS_HEIGHT, va="top")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=4, columnspacing=1.2)
 
 
 @picture(9.5, lambda claims, **_: 0.5 * claims["claim"].nunique() + 1.2)
@@ -143,109 +122,70 @@ def draw_claims(figure: FigureBase, claims: pd.DataFrame) -> None:
     figure.legend(*ax.get_legend_handles_labels(), loc="upper center", ncols=len(worlds) + 1)
 
 
-@picture(10.5, lambda *_, methods=(), **__: 0.36 * (len(methods) + 1) + 1.6)
-def draw_rows(
-    figure: FigureBase,
-    scores: pd.DataFrame,
-    table: int,
-    dataset: str,
-    target: str,
-    metric: str,
-    methods: Sequence[str],
-    reference: str,
-) -> None:
-    """Intervals of chosen rows, and beside them the reference minus each of them, with p values (of one world).
-
-    p is of the corrected test, Holm's over all differences shown; dz is the mean difference over its deviation.
-    Example: ``cd.plot.draw_rows(scores, 1, "deap", "valence", "accuracy", methods=["ce"], reference="cdgkd")``.
-    """
-    rows = [method for method in ROWS[table] if method in methods or method == reference]
-    if not methods or reference not in rows:
-        raise ValueError(f"rows: choose at least one row of table {table}, and one to compare with")
-    means, tests = _choice(_Same(scores), table, dataset, target, metric, tuple(rows), reference)
-    protocols, height = in_order(means["protocol"]), 0.36 * (len(rows) + 1) + 1.6
-    left, right = (figure.add_axes((x, 0.95 / height, 0.28, 1 - 1.6 / height)) for x in (0.16, 0.48))
-    _bars(left, means, rows, protocols)
-    _bars(right, tests, rows, protocols)
-    if metric in WITH_CHANCE:
-        chance_line(left, vertical=True)
-    chance_line(right, 0, vertical=True)
-    left.set_yticklabels([display_name(method) for method in rows])
-    right.set_yticklabels([])
-    left.set_xlabel(f"{METRIC_NAMES[metric]} (%)")
-    right.set_xlabel(f"{display_name(reference)} minus row (points)")
-    words = {"transform": right.get_yaxis_transform(), "va": "center", "family": "monospace", "fontsize": 7.5}
-    right.text(1.02, -0.75, "{:>7}{:>8}{:>7}".format("p", "Holm", "dz"), **words)
-    for row in tests.itertuples():
-        place = rows.index(row.method) + (protocols.index(row.protocol) - (len(protocols) - 1) / 2) * 0.34
-        text = f"{_p(row.p):>7}{_p(row.p_holm):>8}{row.dz:>7.2f}"
-        right.text(1.02, place, text.replace("nan", "  –"), color=_shade(row.protocol), **words)
-    first = means.iloc[0]
-    done = f"{means['n_runs'].max()} of {means['n_expected'].max()} runs"
-    title = f"Table {table} ({TABLE_TITLES[table]}), {target}, {DATASET_NAMES[dataset]} columns"
-    figure.suptitle(f"{title}; {first['data']}, {first['profile']}, {done}", x=0.01, ha="left", fontsize=9.5)
-    figure.legend(*left.get_legend_handles_labels(), loc="lower left", ncols=4)
-
-
-class _Same:
-    """Scores as a key of a cache: the same table is the same question."""
-
-    def __init__(self, scores: pd.DataFrame):
-        self.scores = scores
-
-    def __hash__(self) -> int:
-        return id(self.scores)
-
-    def __eq__(self, other: object) -> bool:
-        return self.scores is other.scores
-
-
-@lru_cache(maxsize=64)
-def _choice(same: _Same, table: int, dataset: str, target: str, metric: str, rows: tuple, reference: str) -> tuple:
-    """Means of the chosen rows, and the tests against the reference."""
-    from ..results.statistics import compare
-
-    s = same.scores
-    mine = s[(s["dataset"] == dataset) & (s["target"] == target)]
-    mine = mine[mine["metric"].isin([metric, "accuracy"])]
-    if mine[mine["metric"] == metric].empty:
-        raise ValueError(f"scores: no {metric} of {target} in the design of {DATASET_NAMES[dataset]}")
-    long = results_table(mine, table)
-    means = long[(long["metric"] == metric) & long["method"].isin(rows)]
-    if not (means["method"] == reference).any():
-        raise ValueError(f"compared row: {display_name(reference)} has no run here")
-    return means, compare(mine, table, reference, [row for row in rows if row != reference], metric)
-
-
 def _p(value: float) -> str:
     return "–" if np.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def _height(*_, methods: Sequence[str], reference: str, **__) -> float:
+    return 0.36 * (len({*methods, reference}) + 1) + 1.6
+
+
 def table_explorer(scores: pd.DataFrame, table: int = 1) -> Panel:
-    """Part: any rows of a table with intervals, paired differences and the runs behind the numbers.
+    """Part: rows of a table with intervals, the compared row minus each of them, and the runs behind the numbers.
 
-    Example: ``cd.plot.table_explorer(scores)``.
+    p is of the corrected test, Holm's over all differences shown; dz is the mean difference over its deviation.
+    Example: ``cd.plot.table_explorer(lab.tables().scores)``.
     """
-    from ..results.tables import runs_behind
-
     scores = scores[scores["world"] == scores["world"].iloc[0]]
 
     def methods(table: int) -> tuple:
         return tuple((display_name(method), method) for method in ROWS[table])
 
     def follow(controls: dict[str, ipywidgets.Widget]) -> None:
-        options = methods(controls["table"].value)
+        options, shown = methods(controls["table"].value), POSTER_ROWS[controls["table"].value]
         if controls["methods"].options != options:
-            for name, value in (("methods", POSTER_ROWS[controls["table"].value]), ("reference", None)):
+            for name, value in (("methods", shown), ("reference", shown[-1])):
                 controls[name].options = options
-                controls[name].value = value or POSTER_ROWS[controls["table"].value][-1]
+                controls[name].value = value
 
-    def height(methods: Sequence[str], reference: str, **_: Any) -> float:
-        return 0.36 * (len({*methods, reference}) + 1) + 1.6
+    @lru_cache(maxsize=64)
+    def choice(table: int, dataset: str, target: str, metric: str, rows: tuple, reference: str) -> tuple:
+        mine = scores[(scores["dataset"] == dataset) & (scores["target"] == target)]
+        mine = mine[mine["metric"].isin([metric, "accuracy"])]
+        if mine[mine["metric"] == metric].empty:
+            raise ValueError(f"scores: no {metric} of {target} in the design of {DATASET_NAMES[dataset]}")
+        long = results_table(mine, table)
+        means = long[(long["metric"] == metric) & long["method"].isin(rows)]
+        if not (means["method"] == reference).any():
+            raise ValueError(f"compared row: {display_name(reference)} has no run here")
+        return means, compare(mine, table, reference, [row for row in rows if row != reference], metric)
 
-    @picture(10.5, height)
-    def draw(figure: FigureBase, **values: Any) -> None:
-        draw_rows(figure, scores, **values)
+    @picture(10.5, _height)
+    def draw(figure, table: int, dataset: str, target: str, metric: str, methods: tuple, reference: str) -> None:
+        rows = [method for method in ROWS[table] if method in (*methods, reference)]
+        if not methods:
+            raise ValueError(f"rows: choose at least one row of table {table}")
+        means, tests = choice(table, dataset, target, metric, tuple(rows), reference)
+        protocols, height = in_order(means["protocol"]), _height(methods=methods, reference=reference)
+        left, right = (figure.add_axes((x, 0.95 / height, 0.28, 1 - 1.6 / height)) for x in (0.16, 0.48))
+        for ax, part, level in ((left, means, 50), (right, tests, 0)):
+            _bars(ax, part, rows, protocols)
+            if ax is right or metric in WITH_CHANCE:
+                chance_line(ax, level, vertical=True)
+        left.set_yticklabels([display_name(method) for method in rows])
+        right.set_yticklabels([])
+        left.set_xlabel(f"{METRIC_NAMES[metric]} (%)")
+        right.set_xlabel(f"{display_name(reference)} minus row (points)")
+        words = {"transform": right.get_yaxis_transform(), "va": "center", "family": "monospace", "fontsize": 7.5}
+        right.text(1.02, -0.75, "{:>7}{:>8}{:>7}".format("p", "Holm", "dz"), **words)
+        for row in tests.itertuples():
+            place = rows.index(row.method) + (protocols.index(row.protocol) - (len(protocols) - 1) / 2) * 0.34
+            text = f"{_p(row.p):>7}{_p(row.p_holm):>8}{row.dz:>7.2f}".replace("nan", "  –")
+            right.text(1.02, place, text, color=_shade(row.protocol), **words)
+        first, done = means.iloc[0], f"{means['n_runs'].max()} of {means['n_expected'].max()} runs"
+        title = f"Table {table} ({TABLE_TITLES[table]}), {target}, {DATASET_NAMES[dataset]} columns"
+        figure.suptitle(f"{title}; {first['data']}, {first['profile']}, {done}", x=0.01, ha="left", fontsize=9.5)
+        figure.legend(*left.get_legend_handles_labels(), loc="lower left", ncols=4)
 
     def behind(table: int, dataset: str, target: str, metric: str, reference: str, **_: Any) -> str:
         parts, mine = [], scores[(scores["method"] == reference) & (scores["target"] == target)]
@@ -257,20 +197,15 @@ def table_explorer(scores: pd.DataFrame, table: int = 1) -> Panel:
         return "".join(parts)
 
     known = [metric for metric in METRIC_NAMES if metric in set(scores["metric"]) and metric not in FLOORS]
-    buttons, menu = ipywidgets.ToggleButtons, ipywidgets.Dropdown
+    menu = ipywidgets.Dropdown
     designs = [(name, key) for key, name in DATASET_NAMES.items() if key in set(scores["dataset"])]
-    tables = [(f"{n}: {TABLE_TITLES[n]}", n) for n in sorted(ROWS)]
     several = {"options": methods(table), "value": POSTER_ROWS[table], "rows": 8}
-    return Panel(
-        draw,
-        {
-            "dataset": buttons(options=designs, description="data in the design of"),
-            "table": buttons(options=tables, value=table, description="table"),
-            "target": buttons(options=[t for t in TARGETS if t in set(scores["target"])], description="target"),
-            "metric": menu(options=[(METRIC_NAMES[metric], metric) for metric in known], description="score"),
-            "methods": ipywidgets.SelectMultiple(**several, description="rows (Ctrl or Shift for several)"),
-            "reference": menu(options=methods(table), value=POSTER_ROWS[table][-1], description="compared row"),
-        },
-        text=behind,
-        follow=follow,
-    )
+    controls = {
+        "dataset": buttons(designs, "data in the design of"),
+        "table": buttons([(f"{n}: {TABLE_TITLES[n]}", n) for n in sorted(ROWS)], "table", value=table),
+        "target": buttons([t for t in TARGETS if t in set(scores["target"])], "target"),
+        "metric": menu(options=[(METRIC_NAMES[metric], metric) for metric in known], description="score"),
+        "methods": ipywidgets.SelectMultiple(**several, description="rows (Ctrl or Shift for several)"),
+        "reference": menu(options=methods(table), value=POSTER_ROWS[table][-1], description="compared row"),
+    }
+    return Panel(draw, controls, text=behind, follow=follow)

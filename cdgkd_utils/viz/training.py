@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets
@@ -15,7 +16,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from .panel import Panel, blank, describe, picture, png
+from .panel import Panel, blank, buttons, describe, picture, png, stops, whole
 from .style import COLOURS, chance_line
 
 NAMES = {"eeg": "EEG", "video": "video"}
@@ -52,31 +53,14 @@ def _epochs(ax: Axes, **words: str) -> None:
 
 
 @picture(8.2, 2.7)
-def draw_training(
-    figure: FigureBase, log: pd.DataFrame, panels: Sequence[str] | None = None, chosen: int | None = None
-) -> None:
-    """An epoch log: accuracy, and the balance of modalities where it was logged, else the loss.
-
-    `panels`: some of "accuracy", "loss", "ratio", "weights"; `chosen`: the epoch whose network is handed on.
-    Example: ``cd.plot.draw_training(run.log, chosen=run.result["chosen_epoch"])``.
-    """
-    if panels is None:
-        logged = all(column in log and log[column].notna().any() for column in BALANCE)
-        panels = ("accuracy", "ratio", "weights") if logged else ("accuracy", "loss")
-    if unknown := set(panels) - set(PANELS):
-        raise ValueError(f"panels: expected some of {', '.join(PANELS)}, got {', '.join(sorted(unknown))}")
+def draw_training(figure: FigureBase, log: pd.DataFrame) -> None:
+    """An epoch log: accuracy, and the balance where it was logged, else the loss. Example: in :class:`LiveTraining`."""
+    logged = all(column in log and log[column].notna().any() for column in BALANCE)
+    panels = ("accuracy", "ratio", "weights") if logged else ("accuracy", "loss")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     figure.subplots_adjust(left=0.075, right=0.99, top=0.84, bottom=0.32, wspace=0.3)
     for ax, kind in zip(axes, panels, strict=True):
         draw_curve(ax, log, kind)
-        if chosen is not None:
-            ax.axvline(
-                chosen,
-                color=COLOURS["fusion"],
-                linewidth=1.2,
-                label="_" if kind == "accuracy" else "handed on",
-                zorder=0,
-            )
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=4, columnspacing=0.9, handlelength=1.2)
 
 
@@ -108,10 +92,7 @@ class LiveTraining:
 
 @picture(8.2, 3.0)
 def draw_branches(figure: FigureBase, logs: Mapping[str, pd.DataFrame]) -> None:
-    """How well the nearest prototype of each modality names training windows, by teacher (at most four logs).
-
-    Example: ``cd.plot.draw_branches({"plain": plain.log, "rebalanced": rebalanced.log})``.
-    """
+    """How well nearest prototypes name training windows. Example: ``cd.plot.draw_branches({"a": log})``."""
     axes = figure.subplots(1, 2, sharey=True)
     figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.17, wspace=0.08)
     for ax, m in zip(axes, NAMES, strict=True):
@@ -131,10 +112,7 @@ def _conditions(c: Mapping[str, Any]) -> str:
 
 
 def tries_table(tries: Tries) -> pd.DataFrame:
-    """Conditions and outcome of every try, numbered from 1; ratio, weights and branches as the last epoch begins.
-
-    Example: ``cd.plot.tries_table(panel.tries)``.
-    """
+    """Conditions and outcome of every try, numbered from 1; ratio, weights and branches as the last epoch begins."""
     rows = {}
     for number, (conditions, log) in enumerate(tries, 1):
         last, best = log.iloc[-1], log["val_balanced_accuracy"].idxmax()
@@ -152,8 +130,7 @@ def tries_table(tries: Tries) -> pd.DataFrame:
 def draw_tries(figure: FigureBase, tries: Tries) -> None:
     """Validation accuracy, imbalance ratio and weights of the last four tries, pairs of conditions and epoch log.
 
-    Conditions: ``eeg_signal, video_signal`` (percent of windows with their own), ``strength, optimiser``.
-    Example: ``cd.plot.draw_tries([(conditions, train_try(experiment, **conditions))])``.
+    Example: ``cd.plot.draw_tries(lab.tries([(100, 100), (40, 100)]))``.
     """
     if not tries:
         raise ValueError("tries: none yet; press the button to train one")
@@ -172,15 +149,15 @@ def draw_tries(figure: FigureBase, tries: Tries) -> None:
     _epochs(axes[0], ylabel="balanced accuracy (%)", title="Validation windows")
     _epochs(axes[1], ylabel="imbalance ratio", title="Above 1: video is ahead")
     _epochs(axes[2], ylabel="EEG weight − video weight", title="Help: above 0 EEG, below 0 video")
-    entries = zip(*axes[0].get_legend_handles_labels(), strict=True)
-    figure.legend(*zip(*list(entries)[:-1], strict=True), loc="lower left", ncols=2, handlelength=2.6)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles[:-1], names[:-1], loc="lower left", ncols=2, handlelength=2.6)
 
 
 def rebalancing_tries(train: Callable[..., pd.DataFrame], tries: Tries = (), n_epochs: int | None = None) -> Panel:
     """Part: weaken a modality, set the strength of the rebalancing and the optimiser, and train the teacher again.
 
     ``train(on_epoch=…, **conditions)`` returns an epoch log; `tries` were made before, and ``panel.tries`` grows.
-    Example: ``cd.plot.rebalancing_tries(partial(train_try, experiment))``.
+    Example: ``cd.plot.rebalancing_tries(lab.train_try, n_epochs=lab.n_epochs)``.
     """
     made = list(tries)
 
@@ -194,19 +171,14 @@ def rebalancing_tries(train: Callable[..., pd.DataFrame], tries: Tries = (), n_e
 
         made.append((conditions, train(**conditions, on_epoch=on_epoch)))
 
-    share = {"min": 0, "max": 100, "step": 10, "value": 100}
-    strengths, optimisers = (0, 1, 3, 10, 30, 100), [("SGD", "sgd"), ("Adam", "adam")]
-    panel = Panel(
-        draw,
-        {
-            "eeg_signal": ipywidgets.IntSlider(**share, description="windows with their own EEG (%)"),
-            "video_signal": ipywidgets.IntSlider(**share, description="windows with their own video (%)"),
-            "strength": ipywidgets.SelectionSlider(options=strengths, value=10, description="strength"),
-            "optimiser": ipywidgets.Dropdown(options=optimisers, description="optimiser"),
-        },
-        button=("Train", press),
-        text=lambda **_: tries_table(made).to_html(border=0),
-    )
+    controls = {
+        "eeg_signal": whole(100, 0, 100, 10, "windows with their own EEG (%)"),
+        "video_signal": whole(100, 0, 100, 10, "windows with their own video (%)"),
+        "strength": stops((0, 1, 3, 10, 30, 100), 10, "strength"),
+        "optimiser": ipywidgets.Dropdown(options=[("SGD", "sgd"), ("Adam", "adam")], description="optimiser"),
+    }
+    table = lambda **_: tries_table(made).to_html(border=0)  # noqa: E731
+    panel = Panel(draw, controls, button=("Train", press), text=table)
     panel.tries = made
     return panel
 
@@ -216,9 +188,8 @@ def draw_grid(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], text: 
     values = np.ma.masked_invalid(frame.to_numpy(dtype=float))
     ax.imshow(values, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
     for (row, column), value in np.ndenumerate(frame.to_numpy(dtype=float)):
-        bare = np.isnan(value)
-        shade = COLOURS["absent"] if bare else "white" if value < np.mean(limits) else "black"
-        words = "not\ntrained" if bare else text.format(100 * value)
+        shade = COLOURS["absent"] if np.isnan(value) else "white" if value < np.mean(limits) else "black"
+        words = "not\ntrained" if np.isnan(value) else text.format(100 * value)
         ax.text(column, row, words, ha="center", va="center", color=shade, fontsize=8.5)
     ax.set_xticks(range(frame.shape[1]), frame.columns)
     ax.set_yticks(range(frame.shape[0]), frame.index)
@@ -234,10 +205,8 @@ def draw_chain(figure: FigureBase, tried: pd.DataFrame, chosen: tuple[int, float
     """Accuracy and agreement by assistants and drop probability, and how often all guides are silent.
 
     `tried`: ``n_assistants, drop_prob`` and, as shares, ``balanced_accuracy, agreement, silent``; `chosen` is framed.
-    Example: ``cd.plot.draw_chain(pd.DataFrame([train_chain(experiment, 2, 0.5)]))``.
+    Example: ``cd.plot.draw_chain(pd.DataFrame([lab.train_chain(2, 0.5)]))``.
     """
-    if tried.duplicated(["n_assistants", "drop_prob"]).any():
-        raise ValueError("tried: expected one row for each number of assistants and drop probability")
     shown = {"balanced_accuracy": "Balanced accuracy (%), validation"}
     shown["agreement"] = "Same answer as the teacher (%), validation"
     for left, (measure, title) in zip((0.05, 0.375), shown.items(), strict=True):
@@ -266,13 +235,13 @@ def chain_tries(train: Callable[..., dict[str, float]], tried: Iterable[dict[str
     """Part: assistants and drop probability to choose; the button trains that student, or all twelve.
 
     ``train(n_assistants, drop_prob, tell=…)`` returns a row of :func:`draw_chain`; `tried` are rows made before.
-    Example: ``cd.plot.chain_tries(partial(train_chain, experiment))``.
+    Example: ``cd.plot.chain_tries(lab.train_chain)``.
     """
     rows = {(row["n_assistants"], row["drop_prob"]): row for row in tried}
+    columns = ["n_assistants", "drop_prob", "balanced_accuracy", "agreement", "silent"]
 
     @picture(*draw_chain.size)
     def draw(figure: FigureBase, assistants: int, drop: float, which: str) -> None:
-        columns = ["n_assistants", "drop_prob", "balanced_accuracy", "agreement", "silent"]
         draw_chain(figure, pd.DataFrame(list(rows.values()), columns=columns), (assistants, drop))
 
     def press(tell: Callable[[float, str], None], assistants: int, drop: float, which: str) -> None:
@@ -280,20 +249,16 @@ def chain_tries(train: Callable[..., dict[str, float]], tried: Iterable[dict[str
         missing = [place for place in wanted if place not in rows]
         for number, (n, p) in enumerate(missing):
             name = f"student {number + 1} of {len(missing)}: {n} assistants, drop {p:g}"
+            tell(number / len(missing), f"{name}, training")
+            rows[n, p] = train(n, p, tell=partial(_told, tell, name, number, len(missing)))
 
-            def told(share: float, text: str, number: int = number, name: str = name) -> None:
-                tell((number + share) / len(missing), f"{name}, {text}")
+    controls = {
+        "assistants": buttons(ASSISTANTS, "assistants", value=2),
+        "drop": buttons([(f"{p:g}", p) for p in DROPS], "drop probability", value=0.5),
+        "which": ipywidgets.Dropdown(options=[("this student", "one"), ("all twelve", "all")], description="train"),
+    }
+    return Panel(draw, controls, button=("Train", press))
 
-            told(0.0, "training")
-            rows[n, p] = train(n, p, tell=told)
 
-    drops, which = [(f"{p:g}", p) for p in DROPS], [("this student", "one"), ("all twelve students", "all")]
-    return Panel(
-        draw,
-        {
-            "assistants": ipywidgets.ToggleButtons(options=ASSISTANTS, value=2, description="assistants"),
-            "drop": ipywidgets.ToggleButtons(options=drops, value=0.5, description="drop probability"),
-            "which": ipywidgets.Dropdown(options=which, description="train"),
-        },
-        button=("Train", press),
-    )
+def _told(tell: Callable[[float, str], None], name: str, number: int, n: int, share: float, text: str) -> None:
+    tell((number + share) / n, f"{name}, {text}")

@@ -1,4 +1,4 @@
-"""When a guide helps: worlds on the plane of what label and EEG tell of the face, and worlds of one's own."""
+"""When a guide helps: worlds by what label and EEG tell of the face, one's own worlds, and two controls on digits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..config import EEG_GAIN
 from ..data.twin import World
-from .panel import Panel, picture
+from .panel import Panel, bound, picture, stops, whole
 from .style import COLOURS, chance_line
 
 HARM, HELP = COLOURS["student"], COLOURS["eeg"]
@@ -58,26 +58,19 @@ def draw_worlds(figure: FigureBase, points: pd.DataFrame, here: tuple[float, flo
     for kind, (shape, words) in KINDS.items():
         some = points[points["kind"] == kind]
         style = {"c": some["gain"], "cmap": GAINS, "vmin": -limit, "vmax": limit, "s": 46}
-        for ax, x, y in ((plane, "r_label", "r_views"), (against, "margin", "gain")):
-            label = words if len(some) and ax is plane else None
-            ax.scatter(
-                some[x], some[y], marker=shape, edgecolors="black", linewidths=0.8, zorder=3, label=label, **style
-            )
+        style |= {"marker": shape, "edgecolors": "black", "linewidths": 0.8, "zorder": 3}
+        plane.scatter(some["r_label"], some["r_views"], label=words if len(some) else None, **style)
+        against.scatter(some["margin"], some["gain"], **style)
     _names(plane, points[~points["world"].astype(str).str.contains("/")].drop_duplicates("world"))
     if here is not None:
         star = {"markersize": 15, "markerfacecolor": "none", "markeredgecolor": "black", "linestyle": ""}
         plane.plot(*here, marker="*", clip_on=False, zorder=4, label="the world you have set", **star)
         against.axvline(here[1] - here[0], color="black", linestyle=":", linewidth=1.4)
-    if points.empty:
-        against.text(0, 0, "no world has been tried yet", ha="center", va="center", fontsize=10)
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(-limit, limit), GAINS), cax=figure.add_axes((0.474, 0.115, 0.012, 0.755))
-    )
+    shades, place = ScalarMappable(Normalize(-limit, limit), GAINS), figure.add_axes((0.474, 0.115, 0.012, 0.755))
+    bar = figure.colorbar(shades, cax=place)
     bar.set_ticks(MaxNLocator(4).tick_values(-limit, limit)[1:-1])
     bar.set_label("gain (points of expected accuracy)")
-    handles, names = plane.get_legend_handles_labels()
-    if names:
-        figure.legend(handles, names, loc="upper center", ncols=3, markerscale=0.8)
+    figure.legend(*plane.get_legend_handles_labels(), loc="upper center", ncols=3, markerscale=0.8)
 
 
 def _names(ax: Axes, points: pd.DataFrame) -> None:
@@ -89,12 +82,9 @@ def _names(ax: Axes, points: pd.DataFrame) -> None:
 
 
 @picture(8, lambda worlds, **_: 0.4 * len(worlds) + 1.1)
-def draw_world_shares(figure: FigureBase, worlds: pd.DataFrame) -> None:
-    """What a rating is made of in each world: ``w_shared, w_eeg, w_video`` by its name; the rest is chance.
-
-    Example: ``cd.plot.draw_world_shares(lab.world_table())``.
-    """
-    shares = worlds[["w_shared", "w_eeg", "w_video"]].astype(float)
+def draw_world_shares(figure: FigureBase, worlds: Mapping[str, World]) -> None:
+    """What a rating is made of in each world. Example: ``cd.plot.draw_world_shares(cd.WORLDS)``."""
+    shares = pd.DataFrame({name: [w.w_shared, w.w_eeg, w.w_video] for name, w in worlds.items()}).T
     shares = shares.set_axis(["shared", "brain only", "face only"], axis=1).assign(chance=1 - shares.sum(axis=1))
     height = 0.4 * len(worlds) + 1.1
     ax = figure.add_axes((0.15, 0.5 / height, 0.83, 1 - 0.95 / height))
@@ -139,27 +129,23 @@ def world_of(shared: float, brain: float, face: float, noise: float) -> World:
 def world_sentence(world: World, row: Mapping[str, Any] | None = None) -> str:
     """A world in words: its shares, the rule's prediction, and what came out if it has been tried."""
     chance = 1 - world.w_shared - world.w_eeg - world.w_video
-    expected = "help is expected" if world.margin > 0 else "harm is expected"
-    if abs(world.margin) < BORDER:
-        expected = "on the border, neither help nor harm is to be expected"
+    sure = "help is expected" if world.margin > 0 else "harm is expected"
+    expected = sure if abs(world.margin) >= BORDER else "on the border, neither help nor harm is to be expected"
     said = (
         f"A rating is {world.w_shared:.0%} what both see, {world.w_eeg:.0%} the brain's own, {world.w_video:.0%} the "
         f"face's own and {chance:.0%} chance. Of the face the EEG tells {world.r_views:.2f}, a label "
         f"{world.r_label:.2f}: margin {world.margin:+.2f}, {expected}."
     )
-    tried = (
-        ""
-        if row is None
-        else "Tried: {alone:.1f} % alone, {taught:.1f} % taught, gain {gain:+.1f} points.".format(**row)
-    )
-    return f"{said} {tried}".strip()
+    if row is not None:
+        said += " Tried: {alone:.1f} % alone, {taught:.1f} % taught, gain {gain:+.1f} points.".format(**row)
+    return said
 
 
 def world_explorer(simulate: Callable[..., Mapping[str, Any]], published: pd.DataFrame) -> Panel:
     """Part: set what brain and face share, see what is expected, then train two students there.
 
     ``simulate(w_shared=…, w_eeg=…, w_video=…, tell=…)`` returns a row of :func:`draw_worlds` with ``alone, taught``.
-    Example: ``cd.plot.world_explorer(lambda **shares: bank.gain(**shares).row(), points)``.
+    Example: ``cd.plot.world_explorer(lab.simulate_world, lab.published_worlds()["points"])``.
     """
     tried: dict[tuple[float, ...], dict[str, Any]] = {}
 
@@ -182,15 +168,78 @@ def world_explorer(simulate: Callable[..., Mapping[str, Any]], published: pd.Dat
             raise ValueError("this world is known: its point is in the picture; move a slider for another one")
         tried[tuple(world.values())] = {**simulate(**world, tell=tell), "kind": "own"}
 
-    start, wide = {"shared": 3, "brain": 3, "face": 3}, {"layout": {"width": "380px"}}
-    controls = {
-        name: ipywidgets.IntSlider(start[name], 0, 10, description=f"{words} (weight)", **wide)
-        for name, words in WEIGHTS.items()
-    }
-    noise = {"value": 0.4, "min": 0.05, "max": 0.9, "step": 0.05}
-    controls["noise"] = ipywidgets.FloatSlider(**noise, description="chance in a rating (share)", **wide)
-    settings = {
-        "one third each, 40 % chance": start | {"noise": 0.4},
-        "mostly seen by both": start | {"shared": 10, "noise": 0.6},
-    }
-    return Panel(draw, controls, button=("Train two students here", train), text=text, static=settings)
+    start = {"shared": 3, "brain": 3, "face": 3, "noise": 0.4}
+    controls = {name: whole(3, 0, 10, 1, f"{words} (weight)", "380px") for name, words in WEIGHTS.items()}
+    noise = {"value": 0.4, "min": 0.05, "max": 0.9, "step": 0.05, "layout": {"width": "380px"}}
+    controls["noise"] = ipywidgets.FloatSlider(**noise, description="chance in a rating (share)")
+    frames = {"one third each, 40 % chance": start, "mostly seen by both": start | {"shared": 10, "noise": 0.6}}
+    return Panel(draw, controls, button=("Train two students here", train), text=text, static=frames)
+
+
+# The method on real images, where its premise is known to hold: rebalancing, and guides whose labels are noisy.
+STUDENTS = {"kd": "KD", "takd": "TAKD", "dense": "dense, no drop", "cdgkd": "CDGKD", "kd@eeg": "KD, clean-only guide"}
+
+
+def _dots(ax: Axes, table: pd.DataFrame, value: str, methods: list[str], shift: float = 0.0, **style) -> pd.DataFrame:
+    """Mean and standard error over seeds of each method, one row each."""
+    found = table.groupby("method")[value].agg(["mean", "sem"]).reindex(methods)
+    place = np.arange(len(methods)) + shift
+    ax.errorbar(found["mean"], place, xerr=found["sem"].fillna(0), linestyle="none", markersize=6, **style)
+    ax.set(ylim=(len(methods) - 0.5, -0.5), yticks=range(len(methods)))
+    ax.grid(axis="x")
+    return found
+
+
+@picture(10, 3.5)
+def draw_control_fusion(figure: FigureBase, scores: pd.DataFrame, curves: pd.DataFrame) -> None:
+    """Grey digits beside misleading coloured ones. Example: ``cd.plot.draw_control_fusion(*lab.control_fusion())``."""
+    methods, panels = list(dict.fromkeys(scores["method"])), sorted(scores["agreement"].unique())
+    axes = figure.subplots(1, len(panels) + 1)
+    figure.subplots_adjust(left=0.12, right=0.985, top=0.82, bottom=0.15, wspace=0.2)
+    for ax, agreement in zip(axes, panels, strict=False):
+        mine = scores[scores["agreement"] == agreement]
+        for number, optimizer in enumerate(dict.fromkeys(mine["optimizer"])):
+            style = {"marker": "os^"[number], "color": COLOURS[("teacher", "student", "eeg")[number]]}
+            part = mine[mine["optimizer"] == optimizer]
+            style["label"] = {"sgd": "SGD", "adam": "Adam"}.get(optimizer, optimizer)
+            _dots(ax, part, "accuracy", methods, 0.24 * number - 0.12, **style)
+        ax.set(xlabel="test accuracy (%), mean and se", title=f"colour right in {100 * agreement:g} % of training")
+        ax.set_yticklabels(methods if ax is axes[0] else [])
+    first = curves[(curves["agreement"] == panels[0]) & (curves["optimizer"] == scores["optimizer"].iloc[0])]
+    mean = first.groupby(["method", "epoch"])["eeg_weight"].mean()
+    shown = [method for method in methods if mean[method].max() > 0]
+    for method, dash in zip(shown, ("-", "--", "-.", ":"), strict=False):
+        axes[-1].plot(mean[method].index, mean[method], color=COLOURS["eeg"], linestyle=dash, label=method)
+    axes[-1].set(xlabel="epoch (passes)", title="loss weight of the grey digit's branch", yscale="symlog")
+    axes[-1].legend(loc="center right")
+    n = scores["seed"].nunique()
+    figure.suptitle(f"Grey digit (slow, right) and coloured digit (fast, misleading), {n} seeds", x=0.01, ha="left")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper right", ncols=3)
+
+
+@picture(7.5, 3.0)
+def draw_control_students(figure: FigureBase, scores: pd.DataFrame, flipped: float = 0.25) -> None:
+    """What each guidance adds to a student of spoilt digits, when a share of labels is `flipped`.
+
+    Example: ``cd.plot.draw_control_students(lab.control_students(), flipped=0.25)``.
+    """
+    mine = scores[np.isclose(scores["flipped"], flipped)]
+    methods = [method for method in STUDENTS if method in set(mine["method"])]
+    ax = figure.add_axes((0.2, 0.17, 0.62, 0.7))
+    found = _dots(ax, mine, "gain", methods, marker="o", color=COLOURS["student"])
+    chance_line(ax, 0, vertical=True)
+    for place, row in enumerate(found.itertuples()):
+        where = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 8.5}
+        ax.text(1.02, place, f"{row.mean:+.1f} ({row.sem:.1f})", **where)
+    ax.set_yticks(range(len(methods)), [STUDENTS[method] for method in methods])
+    ax.set_xlabel("points over the student without a guide, mean and standard error")
+    alone = mine[mine["method"] == "ce"]["accuracy"]
+    ax.set_title(f"{100 * flipped:g} % of labels flipped; without a guide {alone.mean():.1f} %, {len(alone)} seeds")
+
+
+def control_students(scores: pd.DataFrame) -> Panel:
+    """Part: the share of flipped labels to choose. Example: ``cd.plot.control_students(lab.control_students())``."""
+    shares = sorted(float(share) for share in scores["flipped"].unique())
+    slider = stops([(f"{100 * share:g} %", share) for share in shares], shares[-1], "labels flipped")
+    settings = {f"{100 * share:g} % of labels flipped": {"flipped": share} for share in (shares[0], shares[-1])}
+    return Panel(bound(draw_control_students, scores), {"flipped": slider}, static=settings)
