@@ -24,8 +24,9 @@ import torch
 from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.splits import make_folds
-from cdgkd_utils.data.twin import TwinSettings, prepare_subject
+from cdgkd_utils.data.twin import TwinSettings
 from cdgkd_utils.data.twin.files import write_deap, write_mahnob
+from cdgkd_utils.data.windows import prepare_subject
 from cdgkd_utils.experiments.recipes import table_recipes
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.experiments.study import Study

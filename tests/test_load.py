@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted import planted_windows
 
@@ -32,20 +33,19 @@ def parts(*subjects, **options):
     return {subject: partial(person, subject, **options) for subject in subjects}
 
 
-def left(home):
-    return sorted(path.name for path in (home / "prepared").rglob("*")) if (home / "prepared").exists() else []
-
-
 def test_what_is_stored_is_what_was_made_and_is_not_made_again(home):
     made = prepared(SETTINGS, {1: parts(1)[1], 2: partial(person, 2, excluded=[(2, 9, "flat")])})
     again = prepared(SETTINGS, dict.fromkeys((1, 2)))  # None cannot be called: nothing is made
-    whole = Windows.joined([person(1), person(2)])
+    one, two = person(1), person(2)
     for found in (made, again):
         assert isinstance(found.eeg, np.memmap) and not found.eeg.flags.writeable
-        np.testing.assert_array_equal(found.eeg, whole.eeg.astype(np.float16))
-        np.testing.assert_array_equal(found.video, whole.video.astype(np.float16))
-        np.testing.assert_array_equal(found.frame_mask, whole.frame_mask)
-        assert found.index.equals(whole.index) and found.index["stimulus"].iloc[0] == "007"
+        for name in ("eeg", "video", "frame_mask"):
+            whole = np.concatenate([getattr(one, name), getattr(two, name)])
+            np.testing.assert_array_equal(getattr(found, name), whole.astype(np.float16))
+        assert (
+            found.index.equals(pd.concat([one.index, two.index], ignore_index=True))
+            and found.index["stimulus"].iloc[0] == "007"
+        )
         assert found.meta["excluded"] == [[2, 9, "flat"]] and found.meta["key"] == load.settings_key(SETTINGS)
     assert [path.name for path in (home / "prepared").iterdir()] == [made.meta["key"]]
 
@@ -64,25 +64,6 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(home):
     assert [path.name for path in (home / "prepared").iterdir()] == [found.meta["key"]]
 
 
-def test_a_fault_in_the_data_is_named_and_leaves_nothing(home):
-    with pytest.raises(DataError, match="eeg: inf in subject 2, trial 3, window 0"):
-        prepared(SETTINGS, {**parts(1), **parts(2, spoilt=True)})
-    assert left(home) == []
-    with pytest.raises(DataError, match="not one window"):
-        prepared(SETTINGS, {1: lambda: Windows(*(a[:0] for a in (person(1).eeg, person(1).video)), *empty())})
-    assert left(home) == []
-
-
-def empty():
-    return person(1).frame_mask[:0], person(1).index[:0], None, {}
-
-
-def test_a_subject_without_windows_is_no_fault(home):
-    nobody = Windows(person(1).eeg[:0], person(1).video[:0], *empty())
-    found = prepared(SETTINGS, {1: lambda: nobody, **parts(2)})
-    assert len(found) == 6 and found.index.dtypes.equals(person(2).index.dtypes)
-
-
 def test_two_processes_that_prepare_the_same_end_with_one(home):
     def other_first():
         prepared(SETTINGS, parts(1, 2))  # finishes, and removes the parts
@@ -90,27 +71,6 @@ def test_two_processes_that_prepare_the_same_end_with_one(home):
 
     found = prepared(SETTINGS, {**parts(1), 2: other_first})
     assert len(found) == 12 and [path.name for path in (home / "prepared").iterdir()] == [found.meta["key"]]
-
-
-def test_damage_is_told_with_its_way_out_and_permission_as_what_it_is(home, monkeypatch):
-    made = prepared(SETTINGS, parts(1))
-    array = home / "prepared" / made.meta["key"] / "video.npy"
-    content = array.read_bytes()
-    array.write_bytes(content[:-100])
-    with pytest.raises(DataError, match=r"damaged .*delete this folder"):
-        prepared(SETTINGS, parts(1))
-    array.unlink()
-    with pytest.raises(DataError, match=r"damaged .*delete this folder"):
-        prepared(SETTINGS, parts(1))
-    array.write_bytes(content)
-
-    def forbidden(path, **options):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(np, "load", forbidden)
-    with pytest.raises(PermissionError, match="no permission to read; ask its owner") as caught:
-        prepared(SETTINGS, parts(1))
-    assert "delete" not in str(caught.value)
 
 
 def test_a_new_folder_appears_whole_or_not_at_all(tmp_path):
@@ -123,34 +83,6 @@ def test_a_new_folder_appears_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "out" / "whole").is_file()
     with pytest.raises(FileExistsError, match="not empty"), new_folder(tmp_path / "out"):
         pass
-
-
-# ---- keys --------------------------------------------------------------------------------------
-
-
-def test_a_key_follows_what_decides_the_windows_and_nothing_else(monkeypatch):
-    base = windows_key(SMOKE)
-    same = (replace(SMOKE, target="arousal"), replace(SMOKE, family="reference"), replace(SMOKE, protocol="loso"))
-    assert {windows_key(params) for params in same} == {base}
-    others = [windows_key(replace(SMOKE, **{name: value})) for name, value in OTHERS] + [windows_key(SMOKE, repeat=1)]
-    assert len({base, *others}) == len(others) + 1
-    assert windows_key(replace(SMOKE, seed=1)) == windows_key(SMOKE, repeat=1)
-    monkeypatch.setitem(load.DATA_VERSION, "twin", 99)
-    assert windows_key(SMOKE) != base
-
-
-OTHERS = [
-    ("seed", 3),
-    ("profile", "quick"),
-    ("dataset", "twin_mahnob"),
-    ("world", "eeg_rich"),
-    ("world", "0.3/0.1/0/1.6"),
-]
-
-
-def test_one_world_has_one_spelling_and_one_key():
-    spellings = ("0.30/0.10/0", "0.3/0.1/0/0.8", ".3/1e-1/0.0/0.80", " 0.3 / 0.1 / 0")
-    assert len({windows_key(replace(SMOKE, world=world)) for world in spellings}) == 1
 
 
 def deap(folder):
@@ -192,22 +124,6 @@ def test_the_key_of_files_is_their_names_sizes_and_times(tmp_path, monkeypatch):
         key(one)
 
 
-def test_a_process_lists_a_folder_once(tmp_path, monkeypatch):
-    params = deap(tmp_path / "one")
-    base = key(params)
-    monkeypatch.setattr(load, "_KEY_FILES", {})
-    assert windows_key(params) == base
-
-
-def test_a_folder_that_is_none_is_told(tmp_path):
-    for params in (Params(dataset="deap"), Params(dataset="deap", data_root=str(tmp_path / "nowhere"))):
-        with pytest.raises(DataError, match="data_root"):
-            load_windows(params)
-
-
-# ---- the twin ----------------------------------------------------------------------------------
-
-
 def test_faces_are_drawn_once_for_all_worlds(home, monkeypatch):
     drawn, draw = [], load.draw_faces
     monkeypatch.setattr(load, "draw_faces", lambda settings, *rest: drawn.append(rest) or draw(settings, *rest))
@@ -226,3 +142,42 @@ def test_pictures_belong_to_windows_of_a_data_set_and_to_no_others(home):
     own = prepared(SETTINGS, parts(1))  # stored as windows are, but not the twin's
     frames, mask, _ = trial_frames(SMOKE, own, [0, 1], size=32)
     assert not mask.any() and not frames.any()
+
+
+def test_a_fault_in_the_data_is_named_and_leaves_nothing_and_nobody_is_no_fault(home):
+    nobody = person(1)
+    nobody = Windows(nobody.eeg[:0], nobody.video[:0], nobody.frame_mask[:0], nobody.index[:0], None, nobody.meta)
+    with pytest.raises(DataError, match="eeg: inf in subject 2, trial 3, window 0"):
+        prepared(SETTINGS, {**parts(1), **parts(2, spoilt=True)})
+    with pytest.raises(DataError, match="not one window"):
+        prepared(SETTINGS, {1: lambda: nobody})
+    assert list((home / "prepared").iterdir()) == []
+    found = prepared(SETTINGS, {1: lambda: nobody, **parts(2)})
+    assert len(found) == 6 and found.index.dtypes.equals(person(2).index.dtypes)
+    array = home / "prepared" / found.meta["key"] / "video.npy"
+    array.write_bytes(array.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"damaged .*delete this folder"):
+        prepared(SETTINGS, parts(1))
+
+
+def test_a_key_follows_what_decides_the_windows_and_nothing_else(monkeypatch, tmp_path):
+    base = windows_key(SMOKE)
+    same = (replace(SMOKE, target="arousal"), replace(SMOKE, family="reference"), replace(SMOKE, protocol="loso"))
+    assert {windows_key(params) for params in same} == {base}
+    changes = (
+        {"seed": 3},
+        {"profile": "quick"},
+        {"dataset": "twin_mahnob"},
+        {"world": "eeg_rich"},
+        {"world": "0.3/0/0"},
+    )
+    others = [windows_key(replace(SMOKE, **change)) for change in changes] + [windows_key(SMOKE, repeat=1)]
+    assert len({base, *others}) == len(others) + 1
+    assert windows_key(replace(SMOKE, seed=1)) == windows_key(SMOKE, repeat=1)
+    spellings = ("0.30/0.10/0", "0.3/0.1/0/0.8", ".3/1e-1/0.0/0.80", " 0.3 / 0.1 / 0")
+    assert len({windows_key(replace(SMOKE, world=world)) for world in spellings}) == 1
+    monkeypatch.setitem(load.DATA_VERSION, "twin", 99)
+    assert windows_key(SMOKE) != base
+    for root in ("", str(tmp_path / "nowhere")):
+        with pytest.raises(DataError, match="data_root"):
+            load_windows(Params(dataset="deap", data_root=root))

@@ -3,7 +3,6 @@
 import math
 from dataclasses import asdict, replace
 from itertools import pairwise
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -11,12 +10,17 @@ import pytest
 from scipy.stats import norm
 
 from cdgkd_utils.config import WORLDS
-from cdgkd_utils.data.constants import MISSING_CLIPS, RATINGS, TARGETS
-from cdgkd_utils.data.twin import TwinSettings, eeg_posterior, find_world, plan_subject, truth_table
-from cdgkd_utils.data.twin.plan import BIAS_SD, RATING_SCALE
+from cdgkd_utils.data.constants import MISSING_CLIPS, TARGETS
+from cdgkd_utils.data.twin import (
+    RATING_SCALE,
+    TwinSettings,
+    eeg_posterior,
+    find_world,
+    plan_subject,
+    truth_table,
+)
 from cdgkd_utils.data.types import Windows
 
-MANY = TwinSettings(n_trials=20_000)
 # Nothing shared; a face that knows nothing; a face without a part of its own; an unequal mixture.
 ALL = (*WORLDS, "0/0.3/0.25/1.6", "0/0.4/0", "0.35/0.05/0", "0.1/0.25/0.4")
 N_TRIALS = 20_000
@@ -62,32 +66,6 @@ def test_the_rules_two_correlations_by_hand(world, r_views, r_label):
     assert found.margin == pytest.approx(r_views - r_label, abs=2e-6)
 
 
-@pytest.mark.parametrize("world", ["mixed", "shared_view", "0.1/0.25/0.4"])
-def test_over_people_the_label_tells_a_little_less_than_the_rule_has_it(world):
-    """People's use of the scale adds its variance to the rating's: sqrt(1.04), 2 %, which r_label leaves out."""
-    plans = [plan_subject(TwinSettings(n_trials=40, world=world), subject) for subject in range(1, 501)]
-    high, shown = np.concatenate([p.ratings[:, :2] > 5 for p in plans]), np.concatenate([p.x_video for p in plans])
-    expected = find_world(world).r_label / math.sqrt(1 + BIAS_SD**2)
-    assert correlation(high, shown) == pytest.approx(expected, abs=TOLERANCE)
-
-
-@pytest.mark.parametrize("world", ALL)
-def test_what_the_eeg_alone_sees_is_drawn_once_for_all_worlds(world):
-    """Going back from z and the views to the normals: of all of them only the plane of the face is turned."""
-    settings = TwinSettings(n_trials=500, world=world, seed=3)
-    plan, (shared, eeg, video) = plan_subject(settings, 2), settings.shares
-    face_only = plan.z - math.sqrt(shared + eeg) * plan.x_eeg  # sqrt(w_video) uV
-    brain_only = plan.z - math.sqrt(shared + video) * plan.x_video  # sqrt(w_eeg) uE
-    u_eeg, u0, u_video = (
-        settings.stream(2, purpose).standard_normal((500, 2)) for purpose in ("eeg_only", "shared", "video_only")
-    )
-    np.testing.assert_allclose(brain_only, math.sqrt(eeg) * u_eeg, atol=1e-12)
-    np.testing.assert_allclose(plan.x_video, (u0 + u_video) / math.sqrt(2), atol=1e-12)
-    if shared and video:  # the turned pair, from the shares: as long as the drawn one
-        turned = (plan.z - brain_only - face_only) / math.sqrt(shared), face_only / math.sqrt(video)
-        np.testing.assert_allclose(turned[0] ** 2 + turned[1] ** 2, u0**2 + u_video**2, atol=1e-9)
-
-
 @pytest.mark.parametrize("layout", ["deap", "mahnob"])
 @pytest.mark.parametrize("world", ALL)
 def test_faces_are_the_same_to_the_bit_in_every_world(world, layout):
@@ -126,130 +104,6 @@ def test_a_perfect_eeg_network_is_right_as_often_as_it_says(world, layout):
             assert abs(error) < 4 * 0.5 * math.sqrt(1.5 / inside.sum()) + 0.002
 
 
-def test_a_perfect_eeg_network_by_hand():
-    seen = pd.DataFrame({"x_eeg_arousal": [-1.2]})
-    answers = [
-        eeg_posterior(light(settings, seen), "arousal")[0]
-        for settings in (
-            TwinSettings(world="eeg_rich"),
-            TwinSettings(world="eeg_rich", n_trials=20, layout="mahnob"),
-            TwinSettings(world="mixed", w_shared=0.1, w_eeg=0.3),
-            TwinSettings(world="0/0/0.3"),
-        )
-    ]
-    drawn = math.sqrt(0.4) * -1.2
-    whole = norm.cdf((drawn - 0.5 / RATING_SCALE) / math.sqrt(0.64))
-    expected = [norm.cdf(drawn / math.sqrt(0.64)), whole, norm.cdf(drawn / math.sqrt(0.64)), 0.5]
-    np.testing.assert_allclose(answers, expected, rtol=1e-12)
-
-
-def test_posterior_is_the_frequency_of_high_ratings():
-    plan = plan_subject(MANY, 3)
-    high = plan.ratings[:, :2] > 5
-    for low in np.arange(0, 1, 0.1):
-        inside = (plan.posterior >= low) & (plan.posterior < low + 0.1)
-        error = high[inside].mean() - plan.posterior[inside].mean()
-        assert abs(error) < 4 * 0.5 / np.sqrt(inside.sum()) + 0.002  # 0.002: ratings are rounded
-
-
-def test_posterior_by_hand():
-    plan = plan_subject(TwinSettings(n_trials=4), 1)
-    expected = NormalDist().cdf((plan.z[2, 1] + plan.bias[1]) / np.sqrt(0.4))
-    assert plan.posterior[2, 1] == pytest.approx(expected)
-
-
-def test_ratings_are_on_the_scale_with_two_decimals():
-    plan = plan_subject(MANY, 2)
-    assert plan.ratings.shape == (20_000, len(RATINGS))
-    assert plan.ratings.min() == 1 and plan.ratings.max() == 9
-    np.testing.assert_array_equal(plan.ratings, np.round(plan.ratings, 2))
-    assert np.corrcoef(plan.ratings.T)[0, 3] > 0.3  # people like what feels good
-
-
-def test_missing_clips_are_the_last_shown_and_only_in_the_full_design():
-    shown = {}
-    for subject in range(1, 23):
-        plan = plan_subject(TwinSettings(), subject)
-        assert sorted(plan.presentation) == list(range(1, 41))
-        missing = plan.presentation[~plan.has_video]
-        assert sorted(missing) == list(range(41 - MISSING_CLIPS.get(subject, 0), 41))
-        shown[subject] = plan.has_video.sum()
-    assert sum(shown.values()) == 874
-    assert plan_subject(TwinSettings(n_trials=39), 11).has_video.all()
-
-
-def mahnob(**options):
-    return TwinSettings(**{"layout": "mahnob", "n_subjects": 30, "n_trials": 20, "n_windows": 0, **options})
-
-
-def test_mahnob_has_its_counts():
-    """What publications count in the real set: 547 sessions with EEG, 527 with video too, 480 of 24 people."""
-    plans = {subject: plan_subject(mahnob(), subject) for subject in range(1, 31)}
-    both = {subject: int((plan.has_eeg & plan.has_video).sum()) for subject, plan in plans.items()}
-    assert sum(plan.has_eeg.sum() for plan in plans.values()) == 547
-    assert sum(both.values()) == 527 and len([n for n in both.values() if n]) == 27
-    assert (both[3], both[9], both[16], both[12], both[15], both[26]) == (17, 14, 16, 0, 0, 0)
-    assert not plans[16].has_eeg[plans[16].trial == 1984]  # published as without EEG
-    assert all(plan.n_windows.sum() == 396 for plan in plans.values())
-    few = plan_subject(mahnob(n_trials=3), 3)
-    assert few.has_eeg.all() and not plan_subject(mahnob(n_trials=3), 12).has_eeg.any()
-
-
-def test_mahnob_trials_are_films_in_an_order_of_their_own():
-    plan, other = plan_subject(mahnob(), 1), plan_subject(mahnob(), 2)
-    assert plan.stimulus == other.stimulus and len(set(plan.stimulus)) == 20
-    assert not np.array_equal(plan.presentation, other.presentation)
-    np.testing.assert_array_equal(plan.trial, 2 * plan.presentation)
-    np.testing.assert_array_equal(other.trial, 130 + 2 * other.presentation)
-    assert dict(zip(plan.stimulus, plan.n_windows, strict=True))["138.avi"] == 29  # 116 s
-    assert set(plan_subject(mahnob(n_windows=9), 1).n_windows) == {8, 9}  # 107.avi lasts 34 s
-    assert list(truth_table(plan)["trial"]) == list(plan.trial)
-
-
-def test_mahnob_ratings_are_whole_and_their_posterior_knows_it():
-    z, bias = [], []
-    high, posterior = [], []
-    for subject in range(1, 300):
-        plan = plan_subject(replace(mahnob(), seed=subject), 1)
-        assert (plan.ratings == np.round(plan.ratings)).all() and plan.ratings.min() >= 1 and plan.ratings.max() <= 9
-        high.append(plan.ratings[:, :2] > 5)
-        posterior.append(plan.posterior)
-        z.append(plan.z)
-        bias.append(plan.bias)
-    high, posterior = np.concatenate(high), np.concatenate(posterior)
-    for low in np.arange(0.1, 0.9, 0.1):
-        inside = (posterior >= low) & (posterior < low + 0.1)
-        assert abs(high[inside].mean() - posterior[inside].mean()) < 4 * 0.5 / np.sqrt(inside.sum())
-    # By hand: a rating above 5 was 5.5 or more.
-    expected = NormalDist().cdf((z[0][2, 1] + bias[0][1] - 0.5 / 1.9) / np.sqrt(0.4))
-    assert posterior[2, 1] == pytest.approx(expected)
-
-
-def test_people_of_the_two_layouts_are_different_people():
-    deap, films = plan_subject(TwinSettings(n_trials=5), 1), plan_subject(mahnob(n_trials=5), 1)
-    assert deap.identity != films.identity and not np.array_equal(deap.z, films.z)
-    assert deap.trial.tolist() == [1, 2, 3, 4, 5] and deap.stimulus[0] == "stimulus-01" and deap.has_eeg.all()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "name"),
-    [
-        ({"world": "moon"}, "parameter world"),
-        ({"n_windows": 0}, "n_windows"),
-        ({"seed": -1}, "seed"),
-        ({"w_shared": 0.7}, "w_shared"),
-        ({"w_eeg": -0.1}, "w_shared, w_eeg, w_video"),
-        ({"film": 1.5}, "film"),
-        ({"layout": "mahnob", "n_subjects": 31}, "n_subjects"),
-        ({"layout": "mahnob", "n_trials": 21}, "n_trials"),
-        ({"layout": "amigos"}, "layout"),
-    ],
-)
-def test_wrong_settings_are_named(wrong, name):
-    with pytest.raises(ValueError, match=f"^{name}"):
-        TwinSettings(**wrong)
-
-
 @pytest.mark.parametrize("world", ["mixed", "shared_view"])
 @pytest.mark.parametrize("film", [0.0, 0.3, 1.0])
 def test_the_films_share_links_people_and_nothing_else(world, film):
@@ -265,3 +119,64 @@ def test_the_films_share_links_people_and_nothing_else(world, film):
     assert abs(high.mean() - one.posterior.mean()) < 2 * TOLERANCE
     if film == 0:
         assert one.z.tobytes() == plan_subject(replace(settings, film=None), 1).z.tobytes()
+
+
+@pytest.mark.parametrize("layout", ["deap", "mahnob"])
+def test_the_posterior_is_the_frequency_of_high_ratings(layout):
+    plans = [plan_subject(TwinSettings(n_trials=20, layout=layout, seed=seed), 3) for seed in range(600)]
+    ratings, posterior = (np.concatenate([getattr(plan, name) for plan in plans]) for name in ("ratings", "posterior"))
+    np.testing.assert_array_equal(ratings, np.round(ratings, 2 if layout == "deap" else 0))
+    assert ratings.min() == 1 and ratings.max() == 9 and np.corrcoef(ratings.T)[0, 3] > 0.3
+    for low in np.arange(0.1, 0.9, 0.1):
+        inside = (posterior >= low) & (posterior < low + 0.1)
+        error = (ratings[:, :2] > 5)[inside].mean() - posterior[inside].mean()
+        assert abs(error) < 4 * 0.5 / np.sqrt(inside.sum()) + 0.002  # 0.002: ratings are rounded
+    plan, border = plans[0], 0 if layout == "deap" else 0.5 / 1.9  # by hand: a whole rating above 5 was 5.5 or more
+    expected = norm.cdf((plan.z[2, 1] + plan.bias[1] - border) / np.sqrt(0.4))
+    assert plan.posterior[2, 1] == pytest.approx(expected)
+
+
+def test_a_perfect_eeg_network_by_hand():
+    seen, drawn = pd.DataFrame({"x_eeg_arousal": [-1.2]}), math.sqrt(0.4) * -1.2
+    cases = {
+        TwinSettings(world="eeg_rich"): norm.cdf(drawn / 0.8),
+        TwinSettings(world="eeg_rich", n_trials=20, layout="mahnob"): norm.cdf((drawn - 0.5 / RATING_SCALE) / 0.8),
+        TwinSettings(world="mixed", w_shared=0.1, w_eeg=0.3): norm.cdf(drawn / 0.8),
+        TwinSettings(world="0/0/0.3"): 0.5,
+    }
+    for settings, expected in cases.items():
+        assert eeg_posterior(light(settings, seen), "arousal")[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_each_design_lacks_what_its_data_set_lacks():
+    """DEAP: 874 clips of 22 people. MAHNOB-HCI: 547 sessions with EEG, 527 with video too, of 27 people."""
+    deap = {s: plan_subject(TwinSettings(), s) for s in range(1, 24)}
+    for subject, plan in deap.items():
+        missing = plan.presentation[~plan.has_video]
+        assert sorted(missing) == list(range(41 - (40 if subject == 23 else MISSING_CLIPS.get(subject, 0)), 41))
+    assert sum(plan.has_video.sum() for plan in deap.values()) == 874
+    assert plan_subject(TwinSettings(n_trials=39), 11).has_video.all()
+    films = TwinSettings(layout="mahnob", n_subjects=30, n_trials=20, n_windows=0)
+    plans = {subject: plan_subject(films, subject) for subject in range(1, 31)}
+    both = {subject: int((plan.has_eeg & plan.has_video).sum()) for subject, plan in plans.items()}
+    assert sum(plan.has_eeg.sum() for plan in plans.values()) == 547
+    assert sum(both.values()) == 527 and len([n for n in both.values() if n]) == 27
+    assert (both[3], both[9], both[16], both[12], both[15], both[26]) == (17, 14, 16, 0, 0, 0)
+    assert not plans[16].has_eeg[plans[16].trial == 1984]  # published as without EEG
+    few = replace(films, n_trials=3)
+    assert plan_subject(few, 3).has_eeg.all() and not plan_subject(few, 12).has_eeg.any()
+    one, other = plans[1], plans[2]
+    assert one.stimulus == other.stimulus and len(set(one.stimulus)) == 20 and one.n_windows.sum() == 396
+    np.testing.assert_array_equal(one.trial, 2 * one.presentation)
+    np.testing.assert_array_equal(other.trial, 130 + 2 * other.presentation)
+    assert dict(zip(one.stimulus, one.n_windows, strict=True))["138.avi"] == 29  # 116 s
+    assert set(plan_subject(replace(films, n_windows=9), 1).n_windows) == {8, 9}  # 107.avi lasts 34 s
+    assert deap[1].identity != one.identity and not np.array_equal(deap[1].z[:20], one.z)  # other people
+
+
+def test_wrong_settings_are_named():
+    wrong = {"n_windows": 0, "seed": -1, "w_shared": 0.7, "film": 1.5, "layout": "amigos", "world": "moon"}
+    films = {"n_subjects": 31, "n_trials": 21}
+    for name, value in [*wrong.items(), *films.items()]:
+        with pytest.raises(ValueError, match=name):
+            TwinSettings(**{"layout": "mahnob" if name in films else "deap", name: value})

@@ -7,13 +7,14 @@ import pytest
 from scipy.signal import welch
 from scipy.stats import spearmanr
 
-from cdgkd_utils.data import twin
-from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, RATINGS, TARGETS, WINDOW_SAMPLES
+from cdgkd_utils.data import windows as making
+from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, RATINGS, TARGETS
 from cdgkd_utils.data.features import hog768
-from cdgkd_utils.data.twin import TwinSettings, draw_faces, plan_subject, prepare_subject
+from cdgkd_utils.data.twin import TwinSettings, plan_subject
 from cdgkd_utils.data.twin.eeg import TASK_SITES, _fade, code_weights, synthesise_eeg, synthesise_trials
 from cdgkd_utils.data.twin.face import PARAMETERS, draw_face, face_track, parameters_at, render
 from cdgkd_utils.data.video import box_reduce
+from cdgkd_utils.data.windows import draw_faces, prepare_subject
 
 SMALL = TwinSettings(n_subjects=2, n_trials=3, n_windows=2, seed=4)
 FILMS = TwinSettings(layout="mahnob", n_subjects=2, n_trials=3, n_windows=9, seed=4)
@@ -31,14 +32,6 @@ def band_power(eeg, channel, low, high):
     return np.log(power[:, (freqs >= low) & (freqs <= high)].mean(axis=1))
 
 
-def test_eeg_shape_reference_and_size(recording):
-    _, eeg = recording
-    assert eeg.shape == (120, 32, BASELINE_SAMPLES + WINDOW_SAMPLES) and eeg.dtype == np.float64
-    assert np.abs(eeg.sum(axis=1)).max() < 1e-9  # average reference
-    rms = np.sqrt((eeg**2).mean(axis=(0, 2)))
-    assert rms.min() > 4 and rms.max() < 20 and 6 < np.median(rms) < 17  # one head; people differ
-
-
 def test_code_stands_in_the_eeg_but_not_in_its_baseline(recording):
     plan, eeg = recording
     parts = {"stimulus": eeg[:, :, BASELINE_SAMPLES:], "baseline": eeg[:, :, :BASELINE_SAMPLES]}
@@ -54,22 +47,6 @@ def test_code_stands_in_the_eeg_but_not_in_its_baseline(recording):
     asymmetry = tests[("valence", 1)](parts["stimulus"])
     low, high = plan.x_eeg[:, 0] < -0.7, plan.x_eeg[:, 0] > 0.7
     assert asymmetry[low].mean() < asymmetry.mean() < asymmetry[high].mean()
-
-
-def test_no_gain_no_code():
-    settings = replace(ONE_HEAD, n_trials=2, eeg_gain=0.0)
-    plan = plan_subject(settings, 1)
-    mirrored = replace(plan, x_eeg=-plan.x_eeg)
-    np.testing.assert_array_equal(synthesise_eeg(settings, plan), synthesise_eeg(settings, mirrored))
-    settings = replace(settings, eeg_gain=None)
-    assert not np.array_equal(synthesise_eeg(settings, plan), synthesise_eeg(settings, mirrored))
-
-
-def test_code_weights_by_hand():
-    weights = code_weights()
-    assert weights.shape == (2, 11, 4)
-    assert weights[0, TASK_SITES.index("F3"), 1] == -0.7 and weights[0].sum() == 0  # valence: left against right
-    assert weights[1].sum() == pytest.approx(4 * -0.5 + 3 * 0.4 + 2 * 0.3)
 
 
 def test_windows_share_each_sample_and_own_their_middle():
@@ -124,24 +101,6 @@ def test_each_expression_moves_pixels_and_features():
         assert np.linalg.norm(features[0] - features[1]) > 0.3, name
 
 
-def test_first_trials_do_not_depend_on_how_many_follow():
-    few, more = plan_subject(SMALL, 1), plan_subject(replace(SMALL, n_trials=5), 1)
-    np.testing.assert_array_equal(few.ratings, more.ratings[:3])
-    np.testing.assert_array_equal(synthesise_eeg(SMALL, few), synthesise_eeg(replace(SMALL, n_trials=5), more)[:3])
-
-
-def test_a_world_changes_signals_only_through_what_each_modality_sees():
-    base = plan_subject(SMALL, 1)
-    # Equal views give equal signals to the last bit, whatever was rated.
-    rated = replace(base, z=base.z + 1, ratings=base.ratings[::-1])
-    np.testing.assert_array_equal(synthesise_eeg(SMALL, base), synthesise_eeg(SMALL, rated))
-    # And a face that sees the same draws the same, although ratings and EEG differ.
-    other_settings = replace(SMALL, w_eeg=0.4, eeg_gain=2.0)
-    other = plan_subject(other_settings, 1)
-    assert not np.array_equal(base.ratings, other.ratings)
-    np.testing.assert_array_equal(face_track(SMALL, base, 1).keys, face_track(other_settings, other, 1).keys)
-
-
 def test_windows_are_the_pieces_of_the_recording():
     windows = prepare_subject(SMALL, 2)
     plan = plan_subject(SMALL, 2)
@@ -159,35 +118,6 @@ def test_windows_are_the_pieces_of_the_recording():
     assert windows.truth.loc[3, "posterior_arousal"] == plan.posterior[1, 1]
     assert windows.meta["synthetic"] is True and windows.meta["name"] == "synthetic twin (world mixed)"
     np.testing.assert_array_equal(windows.labels("valence"), np.repeat(plan.ratings[:, 0] > 5, 2))
-
-
-def test_clip_ends_before_its_eeg():
-    windows = prepare_subject(replace(SMALL, n_trials=1, n_windows=15), 1)
-    expected = np.ones((15, 5), dtype=bool)
-    expected[14, 4] = False  # 59.6 s, the clip ends at 59.05 s
-    np.testing.assert_array_equal(windows.frame_mask, expected)
-    assert not windows.video[14, 4].any() and windows.video[14, 3].any()
-
-
-def test_trials_without_a_clip_give_no_windows():
-    settings = TwinSettings(n_windows=1)
-    windows = prepare_subject(settings, 11)
-    assert len(windows) == 37 and windows.index["presentation"].max() == 37
-    kept = plan_subject(settings, 11).has_video
-    np.testing.assert_array_equal(windows.index["trial"], np.flatnonzero(kept) + 1)
-    eeg = synthesise_eeg(settings, plan_subject(settings, 11))
-    last = windows.index["trial"].iloc[-1] - 1
-    np.testing.assert_array_equal(windows.eeg[-1, 0], eeg[last, 0, 384:].astype(np.float32))
-
-
-def test_trials_of_different_lengths():
-    windows = prepare_subject(replace(FILMS, n_trials=12, n_windows=10), 1)
-    counts = windows.index.groupby("stimulus")["window"].max() + 1
-    assert counts["107.avi"] == 8 and counts["69.avi"] == 10
-    assert len(windows) == 11 * 10 + 8 == len(windows.eeg) == len(windows.video)
-    assert windows.index["trial"].is_monotonic_increasing and windows.frame_mask.all()
-    assert windows.index["liking"].isna().all() and windows.meta["settings"]["layout"] == "mahnob"
-    assert windows.meta["name"] == "synthetic twin in MAHNOB-HCI's design (world mixed)"
 
 
 def test_windows_of_films_are_filtered_pieces_of_the_recording():
@@ -210,12 +140,6 @@ def test_windows_of_films_are_filtered_pieces_of_the_recording():
     assert windows.truth.loc[1, "z_arousal"] == plan.z[row, 1]
 
 
-def test_people_without_eeg_or_video_give_no_windows():
-    for subject in (12, 15, 26):
-        empty = prepare_subject(replace(FILMS, n_subjects=26, n_trials=1, n_windows=1), subject)
-        assert len(empty) == 0 and empty.eeg.shape == (0, 28, 512) and len(empty.truth) == 0
-
-
 def test_frames_without_a_face_are_masked_and_windows_without_any_left_out(monkeypatch):
     class Late:
         """Finds no face in the first six pictures of a clip."""
@@ -227,7 +151,7 @@ def test_frames_without_a_face_are_masked_and_windows_without_any_left_out(monke
             return np.repeat(found[:, None], 768, axis=1).astype(np.float32), found
 
     late = Late()
-    monkeypatch.setattr(twin, "open_extractor", lambda name: late)
+    monkeypatch.setattr(making, "open_extractor", lambda name: late)
     windows, plain = prepare_subject(SMALL, 1, "late"), plan_subject(SMALL, 1)
     assert windows.index[["trial", "window"]].to_numpy().tolist() == [[1, 1], [2, 1], [3, 1]]
     assert windows.frame_mask.tolist() == [[False, True, True, True, True]] * 3
@@ -245,3 +169,42 @@ def test_windows_are_the_same_with_faces_drawn_in_another_world(layout):
         assert getattr(taken, name).tobytes() == getattr(drawn, name).tobytes()
     assert taken.index.equals(drawn.index) and taken.truth.equals(drawn.truth) and taken.meta == drawn.meta
     assert not np.array_equal(drawn.eeg, prepare_subject(settings, 1).eeg)
+
+
+def test_signals_follow_what_each_modality_sees_and_nothing_else():
+    base = plan_subject(SMALL, 1)
+    eeg, weights = synthesise_eeg(SMALL, base), code_weights()
+    assert eeg.shape == (3, 32, 1408) and np.abs(eeg.sum(axis=1)).max() < 1e-9  # average reference
+    assert 6 < np.median(np.sqrt((eeg**2).mean(axis=(0, 2)))) < 17
+    assert weights[0, TASK_SITES.index("F3"), 1] == -0.7 and weights[0].sum() == 0  # valence: left against right
+    # Equal views give equal signals to the last bit, whatever was rated, and however many trials follow.
+    rated = replace(base, z=base.z + 1, ratings=base.ratings[::-1])
+    np.testing.assert_array_equal(eeg, synthesise_eeg(SMALL, rated))
+    more = replace(SMALL, n_trials=5)
+    np.testing.assert_array_equal(eeg, synthesise_eeg(more, plan_subject(more, 1))[:3])
+    # And a face that sees the same draws the same, although ratings and EEG differ.
+    other_settings = replace(SMALL, w_eeg=0.4, eeg_gain=2.0)
+    other = plan_subject(other_settings, 1)
+    assert not np.array_equal(base.ratings, other.ratings)
+    np.testing.assert_array_equal(face_track(SMALL, base, 1).keys, face_track(other_settings, other, 1).keys)
+    mirrored, silent = replace(base, x_eeg=-base.x_eeg), replace(SMALL, eeg_gain=0.0)
+    np.testing.assert_array_equal(synthesise_eeg(silent, base), synthesise_eeg(silent, mirrored))
+    assert not np.array_equal(eeg, synthesise_eeg(SMALL, mirrored))
+
+
+def test_what_is_missing_gives_no_windows():
+    settings = TwinSettings(n_windows=1)
+    windows, plan = prepare_subject(settings, 11), plan_subject(settings, 11)
+    np.testing.assert_array_equal(windows.index["trial"], np.flatnonzero(plan.has_video) + 1)
+    last = synthesise_eeg(settings, plan)[windows.index["trial"].iloc[-1] - 1]
+    assert len(windows) == 37
+    np.testing.assert_array_equal(windows.eeg[-1, 0], last[0, 384:].astype(np.float32))
+    mask = prepare_subject(replace(SMALL, n_trials=1, n_windows=15), 1).frame_mask
+    assert np.argwhere(~mask).tolist() == [[14, 4]]  # at 59.6 s, the clip ends at 59.05 s
+    empty = prepare_subject(replace(FILMS, n_subjects=26, n_trials=1, n_windows=1), 12)
+    assert len(empty) == 0 and empty.eeg.shape == (0, 28, 512) and len(empty.truth) == 0
+    films = prepare_subject(replace(FILMS, n_trials=12, n_windows=10), 1)  # trials of different lengths
+    counts = films.index.groupby("stimulus")["window"].max() + 1
+    assert counts["107.avi"] == 8 and len(films) == 11 * 10 + 8 == len(films.eeg) == len(films.video)
+    assert films.index["trial"].is_monotonic_increasing and films.index["liking"].isna().all()
+    assert films.meta["name"] == "synthetic twin in MAHNOB-HCI's design (world mixed)"

@@ -13,11 +13,10 @@ from importlib import import_module
 
 _MODULES = {
     "constants": ("CHANNELS", "TARGETS"),
-    "types": ("DataError", "Trial", "Windows"),
+    "types": ("DataError", "Normaliser", "Trial", "Windows"),
     "load": ("load_windows", "windows_key"),
     "windows": ("trial_frames",),
     "splits": ("Fold", "LeakError", "SplitError", "check_fold", "leak_scores", "make_folds"),
-    "normalise": ("Normaliser",),
     "own": ("from_arrays", "from_epochs"),
     "doctor": ("check_folder",),
     "steps": ("trial_steps",),

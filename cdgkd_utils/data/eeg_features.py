@@ -23,54 +23,38 @@ FLOOR = 1e-12  # µV²; a flat channel gets the logarithm of this instead of -in
 _CHUNK = 256  # windows transformed at a time: what is in between stays in the processor's cache
 
 
-def wavelet_log_energy(eeg: np.ndarray, chunk: int = _CHUNK) -> np.ndarray:
+def wavelet_log_energy(eeg: np.ndarray) -> np.ndarray:
     """Log energy of the details D4, D3, D2, D1 of a Daubechies-4 decomposition in five levels.
 
     At 128 Hz they are octaves: D4 4..8 Hz (theta), D3 8..16 Hz (about alpha), D2 16..32 Hz (about beta), D1 32..64 Hz
     (gamma). The window is continued periodically, so that the transform is orthogonal: the energies of all levels add
-    up to that of the window. Row CNN+SVM (Huang et al., Future Internet 11(5):105, 2019).
-
-    Parameters
-    ----------
-    eeg : ndarray, shape (n_windows, n_chans, n_times)
-        Or a memory map of any float type; `n_times` is a multiple of 32.
-
-    Returns
-    -------
-    ndarray, shape (n_windows, n_chans * 4), float32
-        Channel by channel, from theta to gamma; ln of the sum of squared coefficients.
+    up to that of the window. Row CNN+SVM (Huang et al., Future Internet 11(5):105, 2019). `eeg` has shape
+    (n_windows, n_chans, n_times), `n_times` a multiple of 32; returns ln of the sum of squared coefficients, shape
+    (n_windows, n_chans * 4), float32, channel by channel, from theta to gamma.
     """
     _check(eeg, 2**N_LEVELS)
     energy = np.empty((*eeg.shape[:2], len(BANDS)), np.float32)
-    for rows, block in _blocks(eeg, chunk):
+    for rows, block in _blocks(eeg):
         _, _, *details = pywt.wavedec(block, WAVELET, mode="periodization", level=N_LEVELS, axis=-1)
         for band, detail in enumerate(details):
             energy[rows, :, band] = np.einsum("wct,wct->wc", detail, detail)
     return np.log(np.maximum(energy, FLOOR)).reshape(len(eeg), eeg.shape[1] * len(BANDS))
 
 
-def band_power_steps(eeg: np.ndarray, chunk: int = _CHUNK) -> np.ndarray:
+def band_power_steps(eeg: np.ndarray) -> np.ndarray:
     """Log power in theta, alpha, beta and gamma (``constants.BANDS``), in eight steps of equal length.
 
     The whole window is band-passed, then cut: half a second alone could not tell 4 from 8 Hz. The filter keeps or
     drops bins of the window's Fourier transform, because it must not delay: a causal filter as narrow as theta would
-    move power into the next step. Row CNN+LSTM (Saffaryazdi et al., Front. Psychol. 13:864047, 2022).
-
-    Parameters
-    ----------
-    eeg : ndarray, shape (n_windows, n_chans, n_times)
-        Or a memory map of any float type; `n_times` is a multiple of 8.
-
-    Returns
-    -------
-    ndarray, shape (n_windows, 8, n_chans * 4), float32
-        Channel by channel, from theta to gamma; ln of the mean square.
+    move power into the next step. Row CNN+LSTM (Saffaryazdi et al., Front. Psychol. 13:864047, 2022). `eeg` has shape
+    (n_windows, n_chans, n_times), `n_times` a multiple of 8; returns ln of the mean square, shape
+    (n_windows, 8, n_chans * 4), float32, channel by channel, from theta to gamma.
     """
     _check(eeg, N_STEPS)
     n_windows, n_chans, n_times = eeg.shape
     frequency = np.fft.rfftfreq(n_times, 1 / SFREQ)
     power = np.empty((n_windows, N_STEPS, n_chans, len(BANDS)), np.float32)
-    for rows, block in _blocks(eeg, chunk):
+    for rows, block in _blocks(eeg):
         spectrum = rfft(block)
         for band, (low, high) in enumerate(BANDS.values()):
             inside = (frequency >= low) & (frequency < high)
@@ -79,22 +63,15 @@ def band_power_steps(eeg: np.ndarray, chunk: int = _CHUNK) -> np.ndarray:
     return np.log(np.maximum(power, FLOOR)).reshape(n_windows, N_STEPS, n_chans * len(BANDS))
 
 
-def differential_entropy(
-    eeg: np.ndarray, bands: Mapping[str, tuple[float, float]] = FIVE_BANDS, chunk: int = 16
-) -> np.ndarray:
+def differential_entropy(eeg: np.ndarray, bands: Mapping[str, tuple[float, float]] = FIVE_BANDS) -> np.ndarray:
     """Differential entropy of each channel in each band, if its values are normal: ln(2 pi e variance) / 2.
 
     Butterworth band-passes of order 5 run from rest at the start of each window (Duan, Zhu, Lu, IEEE/EMBS NER 2013,
-    equation 2). The nodes of DGC+JCA's EEG graph.
-
-    Returns
-    -------
-    ndarray, shape (n_windows, n_chans, n_bands), float32
-        In nats.
+    equation 2). The nodes of DGC+JCA's EEG graph. Shape (n_windows, n_chans, n_bands), float32, in nats.
     """
     _check(eeg, 1)
     variance = np.empty((*eeg.shape[:2], len(bands)))
-    for rows, block in _blocks(eeg, chunk, np.float64):  # the poles of the low bands lie close together
+    for rows, block in _blocks(eeg, 16, np.float64):  # the poles of the low bands lie close together
         for band, edges in enumerate(bands.values()):
             b, a = butter(5, edges, btype="bandpass", fs=SFREQ)
             variance[rows, :, band] = lfilter(b, a, block).var(axis=-1)
@@ -111,11 +88,7 @@ def rescaled(name: str, features: np.ndarray, scales: np.ndarray) -> np.ndarray:
 
     `scales`, shape (n_windows, n_chans), are divisors above 0 (``Normaliser.eeg_scales``).
     """
-    if name not in _LAYOUTS:
-        raise ValueError(f"name: unknown feature {name!r}; known: {', '.join(_LAYOUTS)}")
     (per_channel, degree), (n_windows, n_chans) = _LAYOUTS[name], scales.shape
-    if len(features) != n_windows or features[:1].size % (n_chans * per_channel):
-        raise ValueError(f"scales: shape {scales.shape} does not fit {name} of shape {features.shape}")
     by_channel = features.reshape(n_windows, -1, n_chans, per_channel)
     shift = degree * np.log(scales.astype(np.float32))
     return (by_channel - shift[:, None, :, None]).reshape(features.shape)
@@ -123,12 +96,11 @@ def rescaled(name: str, features: np.ndarray, scales: np.ndarray) -> np.ndarray:
 
 def _check(eeg: np.ndarray, divisor: int) -> None:
     if eeg.ndim != 3 or eeg.shape[-1] % divisor:
-        raise ValueError(
-            f"eeg: expected shape (n_windows, n_chans, n_times) with n_times a multiple of {divisor}, got {eeg.shape}"
-        )
+        expected = f"(n_windows, n_chans, n_times) with n_times a multiple of {divisor}"
+        raise ValueError(f"eeg: expected shape {expected}, got {eeg.shape}")
 
 
-def _blocks(eeg: np.ndarray, chunk: int, dtype: type = np.float32) -> Iterator[tuple[slice, np.ndarray]]:
+def _blocks(eeg: np.ndarray, chunk: int = _CHUNK, dtype: type = np.float32) -> Iterator[tuple[slice, np.ndarray]]:
     for start in range(0, len(eeg), chunk):
         rows = slice(start, start + chunk)
         yield rows, np.asarray(eeg[rows], dtype=dtype)

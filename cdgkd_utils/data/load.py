@@ -1,8 +1,7 @@
 """Windows for a set of parameters: prepared once, subject by subject, then opened as memory maps.
 
-A preparation is the folder ``prepared/<key>`` under the home, with ``eeg.npy`` and ``video.npy`` (float16),
-``mask.npy``, ``index.csv``, ``truth.csv`` (twin) and ``meta.json``. It appears complete or not at all; until then
-finished subjects wait in ``<key>.parts``, so an interrupted preparation goes on where it stopped.
+A preparation is the folder ``prepared/<key>`` under the home. It appears complete or not at all; until then finished
+subjects wait in ``<key>.parts``, so an interrupted preparation goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -27,10 +26,9 @@ from ..config import Params, home, n_cores, shown
 from . import deap, mahnob
 from .features import extractor as open_extractor
 from .features import face_version
-from .twin import TwinSettings, draw_faces, prepare_subject
-from .twin.design import twin_settings
+from .twin import TwinSettings, twin_settings
 from .types import DataError, Windows
-from .windows import subject_windows
+from .windows import draw_faces, prepare_subject, subject_windows
 
 # A part of every key: raise a data set's where its numbers change (tests/test_golden.py tells).
 DATA_VERSION = {"twin": 1, "twin_mahnob": 1, "deap": 1, "deap_raw": 1, "mahnob": 1}
@@ -55,8 +53,7 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
     n_jobs : int, optional
         Processes for preparing; default: one per core.
     repeat : int
-        Repetition; on the twin it redraws people and recordings, with seed ``params.seed + repeat``.
-        Real data stay the same.
+        On the twin, people and recordings are redrawn with seed ``params.seed + repeat``; real data stay the same.
 
     Returns
     -------
@@ -68,22 +65,19 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
     ------
     DataError
         A file of the data set is missing, damaged or contradicts another. Nothing is stored then.
-    PermissionError
-        The home cannot be written to, or the stored windows are another user's.
     """
     _files_digest.cache_clear()  # the files may have changed since
     settings, n_jobs = _settings(params, repeat), n_jobs or n_cores()
-    folder = home() / "prepared" / settings_key(settings)
-    if folder.is_dir():
-        return _opened(folder)
     if params.is_twin:
         people = twin_settings(params, repeat)
         parts = {s: partial(_twin_subject, people, s, params.extractor) for s in range(1, people.n_subjects + 1)}
         return prepared(settings, parts, n_jobs=n_jobs, description="twin")
+    if (folder := _folder(settings)).is_dir():
+        return _opened(folder)
     tree = check_root(params)
     choices = {name: settings[name] for name in ("n_windows", "extractor", "crop")}
     parts = {s: partial(subject_windows, tree, s, _TRIALS[params.dataset], **choices) for s in tree.subjects}
-    meta = {"name": tree.name, "synthetic": tree.synthetic is not None, "skipped": tree.n_skipped, "settings": choices}
+    meta = {"name": tree.name, "synthetic": tree.synthetic is not None, "settings": choices}
     return prepared(settings, parts, meta, n_jobs=n_jobs, description=f"reading {tree.name}")
 
 
@@ -96,6 +90,10 @@ def settings_key(settings: Mapping[str, object]) -> str:
     """SHA-256 of settings as canonical JSON, 32 hex digits; the order of keys does not matter."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _folder(settings: Mapping[str, object]) -> Path:
+    return home() / "prepared" / settings_key(settings)
 
 
 def _settings(params: Params, repeat: int) -> dict[str, object]:
@@ -123,10 +121,7 @@ def _files_digest(root: str, dataset: str) -> str:
 def check_root(params: Params):
     """The folder that `params` names, opened and checked by its reader; a DataError says what is wrong with it."""
     if not params.data_root:
-        raise DataError(
-            f"parameter data_root: empty, but dataset={params.dataset!r} reads files; give its folder, "
-            "or set dataset='twin'"
-        )
+        raise DataError(f"parameter data_root: empty; give the folder of {params.dataset!r}, or set dataset='twin'")
     tree = _OPEN[params.dataset](params.data_root)
     if not tree.subjects:
         reason = next((found.reason for found in tree.sessions if found.kind == "S"), "no emotional clip")
@@ -139,11 +134,12 @@ def _twin_subject(people: TwinSettings, subject: int, extractor: str) -> Windows
     decided = {name: getattr(people, name) for name in ("seed", "n_trials", "n_windows", "layout", "film_share")}
     decided |= {"version": DATA_VERSION["twin"], "extractor": open_extractor(extractor).version}
     folder = home() / "faces" / settings_key(decided) / f"s{subject:02d}"
+    files = ("video", "mask")
     if not folder.is_dir():
         with new_folder(folder, folder.parent) as temporary:
-            for name, array in zip(("video", "mask"), draw_faces(people, subject, extractor), strict=True):
+            for name, array in zip(files, draw_faces(people, subject, extractor), strict=True):
                 np.save(temporary / f"{name}.npy", array)
-    return prepare_subject(people, subject, extractor, tuple(np.load(folder / f"{n}.npy") for n in ("video", "mask")))
+    return prepare_subject(people, subject, extractor, tuple(np.load(folder / f"{name}.npy") for name in files))
 
 
 def prepared(
@@ -159,8 +155,7 @@ def prepared(
     `settings` are all that decides the windows, as plain JSON values: their hash is the key. `parts`, by subject, make
     each one's windows, in other processes if `n_jobs` allows. `meta` is by default the first part's.
     """
-    folder = home() / "prepared" / settings_key(settings)
-    if folder.is_dir():
+    if (folder := _folder(settings)).is_dir():
         return _opened(folder)
     waiting = folder.with_name(f"{folder.name}.parts")
     places = {waiting / f"s{subject:02d}": build for subject, build in parts.items()}
@@ -169,9 +164,8 @@ def prepared(
         finished = Parallel(n_jobs=max(1, min(n_jobs, len(jobs))), return_as="generator_unordered")(jobs)
         for _ in tqdm(finished, description, total=len(parts), initial=len(parts) - len(jobs), unit="subject"):
             pass
-        extra = {"key": folder.name, "cache_settings": settings}
         with new_folder(folder, waiting) as temporary:
-            _join([_opened(place) for place in places], meta, extra, temporary)
+            _join([_opened(place) for place in places], meta, settings, temporary)
     except (DataError, FileNotFoundError) as error:
         if not folder.is_dir():  # else another process prepared the same, finished first and removed the parts
             if isinstance(error, DataError):  # the files have to change, and with them the key
@@ -182,45 +176,37 @@ def prepared(
 
 
 def _store(build: Callable[[], Windows], folder: Path) -> None:
+    """One subject's windows, in float16: a number changes by at most 2**-11 of itself, 16 nV in 32 µV."""
     windows = build()
     with new_folder(folder, folder.parent) as temporary:
-        np.save(temporary / "eeg.npy", _half("eeg", windows.eeg, windows.index))
-        np.save(temporary / "video.npy", _half("video", windows.video, windows.index))
-        np.save(temporary / "mask.npy", windows.frame_mask)
+        for file, name in _ARRAYS.items():
+            array = getattr(windows, name)
+            with np.errstate(over="ignore"):
+                stored = array if array.dtype == bool else array.astype(np.float16)
+            if not np.isfinite(stored).all():
+                place = tuple(np.argwhere(~np.isfinite(stored))[0])
+                row = windows.index.iloc[place[0]]
+                raise DataError(
+                    f"{name}: {array[place]:g} in subject {row['subject']}, trial {row['trial']}, window "
+                    f"{row['window']}; expected finite numbers of at most 65,504 (EEG in µV, without offset)"
+                )
+            np.save(temporary / f"{file}.npy", stored)
         _write_tables(windows.index, windows.truth, windows.meta, temporary)
 
 
-def _half(name: str, array: np.ndarray, index: pd.DataFrame) -> np.ndarray:
-    """Rounded to float16, which changes a number by at most 2**-11 of itself: 16 nV in 32 µV, below any EEG's noise."""
-    with np.errstate(over="ignore"):
-        half = array.astype(np.float16)
-    if not np.isfinite(half).all():
-        place = tuple(np.argwhere(~np.isfinite(half))[0])
-        row = index.iloc[place[0]]
-        raise DataError(
-            f"{name}: {array[place]:g} in subject {row['subject']}, trial {row['trial']}, window {row['window']}; "
-            "expected finite numbers of at most 65,504 (EEG in µV, without offset)"
-        )
-    return half
-
-
-def _join(parts: list[Windows], meta: Mapping | None, extra: dict[str, object], folder: Path) -> None:
+def _join(parts: list[Windows], meta: Mapping | None, settings: Mapping[str, object], folder: Path) -> None:
     filled = [part for part in parts if len(part)]
     if not filled:
         raise DataError("not one window with EEG and face video; check the clips")
     for file, name in _ARRAYS.items():
         arrays = [getattr(part, name) for part in filled]
         shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
-        whole = np.lib.format.open_memmap(folder / f"{file}.npy", "w+", arrays[0].dtype, shape)
-        np.concatenate(arrays, out=whole)
-        whole.flush()
-    gathered = {
-        "excluded": [tuple(found) for part in parts for found in part.meta.get("excluded", ())],
-        "dropped": sum(part.meta.get("dropped", 0) for part in parts),
-    }
+        np.concatenate(arrays, out=np.lib.format.open_memmap(folder / f"{file}.npy", "w+", arrays[0].dtype, shape))
     index = pd.concat([part.index for part in filled], ignore_index=True)
     truth = None if filled[0].truth is None else pd.concat([part.truth for part in filled], ignore_index=True)
-    _write_tables(index, truth, {**(meta or parts[0].meta), **gathered, **extra}, folder)
+    excluded = [tuple(found) for part in parts for found in part.meta["excluded"]]
+    own = {"excluded": excluded, "key": settings_key(settings), "cache_settings": settings}
+    _write_tables(index, truth, {**(meta or parts[0].meta), **own}, folder)
 
 
 def _write_tables(index: pd.DataFrame, truth: pd.DataFrame | None, meta: Mapping, folder: Path) -> None:
@@ -234,13 +220,8 @@ def _opened(folder: Path) -> Windows:
     try:
         arrays = {name: np.load(folder / f"{file}.npy", mmap_mode="r") for file, name in _ARRAYS.items()}
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        tables = {name: folder / f"{name}.csv" for name in ("index", "truth")}
-        read = partial(pd.read_csv, dtype={"stimulus": str})  # which may look like a number
-        return Windows(**arrays, **{n: read(path) for n, path in tables.items() if path.exists()}, meta=meta)
-    except PermissionError as error:
-        raise PermissionError(
-            f"{error.filename}: no permission to read; ask its owner for it, or set CDGKD_HOME to a folder of your own"
-        ) from error
+        tables = {path.stem: pd.read_csv(path, dtype={"stimulus": str}) for path in folder.glob("*.csv")}
+        return Windows(**arrays, **tables, meta=meta)
     except (FileNotFoundError, EOFError, ValueError, TypeError) as error:
         raise DataError(f"{shown(folder)}: damaged ({error}); delete this folder and it is prepared again") from error
 

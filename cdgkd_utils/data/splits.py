@@ -1,66 +1,97 @@
-"""Leakage-free splits by protocol, and the leak that a careless one would measure; :mod:`.fold` checks any fold.
+"""Leakage-free splits by protocol, the proof that a fold shares nothing, and the leak that a careless one measures.
 
-=============  =================================================  ==========================================
-protocol       one fold holds out                                 so the test score speaks of
-=============  =================================================  ==========================================
-trial+subject  a third of the subjects, and trials of the others  new people, and new trials of known people
-subject        a share of the subjects                            new people
-loso           one subject                                        new people
-trial          a share of each subject's trials                   new trials of known people
-stimulus       a share of the stimuli, for all subjects           new stimuli, seen by known people
-window         windows, whatever trial they come from             nothing: it LEAKS, for demonstration only
-=============  =================================================  ==========================================
-
-One fold is shared by the scales, the teachers, the assistants, the student and the prototypes of a run, so no guide
-has seen a window on which its student is scored. Some libraries' names mislead: TorchEEG's ``KFoldGroupbyTrial`` cuts
-inside each trial.
+Scales, teachers, assistants and student of a run share one fold: no guide has seen a window on which its student is
+scored. Some libraries' names mislead: TorchEEG's ``KFoldGroupbyTrial`` cuts inside each trial.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import KFold, LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from .fold import LEAKY, Fold, LeakError, check_fold, trial_ids
 from .types import Windows
 
-__all__ = ["LEAKY", "PROTOCOLS", "Fold", "LeakError", "SplitError", "check_fold", "deal_trials", "leak_scores"]
-__all__ += ["labels_permuted_between_trials", "make_folds", "trial_ids"]
-
-PROTOCOLS = ("trial+subject", "subject", "loso", "trial", "stimulus", "window")
+PROTOCOLS = (  # what one fold holds out, and what its test score speaks of
+    "trial+subject",  # a third of the subjects, and trials of the others: new people, and new trials of known people
+    "subject",  # a share of the subjects: new people
+    "loso",  # one subject: new people
+    "trial",  # a share of each subject's trials: new trials of known people
+    "stimulus",  # a share of the stimuli, for all subjects: new stimuli, seen by known people
+    "window",  # windows, whatever trial they come from: nothing, it LEAKS, for demonstration only
+)
+LEAKY = ("window",)  # shares trials between parts
 N_SUBJECT_FOLDS, N_TRIAL_FOLDS, N_VAL_FOLDS = 3, 4, 5
+_UNITS = {"trial": ["subject", "trial"], "subject": ["subject"], "stimulus": ["stimulus"]}
+_PLURAL = {"trial": "trials", "subject": "subjects", "stimulus": "stimuli"}
 
 
 class SplitError(ValueError):
     """The data do not allow this split; the message says why and what to do."""
 
 
+class LeakError(AssertionError):
+    """Parts of a fold share what its protocol keeps apart, or something has looked outside the training part."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One fold of a protocol.
+
+    `rows` are those of the windows' index: ``train``, ``val``, then each test part, ``test_trial`` and ``test_subject``
+    or ``test_<label>``.
+    """
+
+    protocol: str
+    number: int
+    rows: dict[str, np.ndarray]
+
+    train = property(lambda self: self.rows["train"])
+    val = property(lambda self: self.rows["val"])
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """All parts by name, in the order of `rows`."""
+        return dict(self.rows)
+
+    def tests(self) -> dict[str, np.ndarray]:
+        """The test parts by name."""
+        return {name: rows for name, rows in self.rows.items() if name.startswith("test")}
+
+    @property
+    def leaky(self) -> bool:
+        """True where windows of one trial stand in several parts."""
+        return self.protocol in LEAKY
+
+    @property
+    def label(self) -> str:
+        """What every result of this fold has to carry."""
+        return f"{self.protocol} (LEAKY)" if self.leaky else self.protocol
+
+
+def trial_ids(index: pd.DataFrame) -> np.ndarray:
+    """One integer per (subject, trial), shape (n_windows,)."""
+    return index.groupby(["subject", "trial"], sort=True).ngroup().to_numpy()
+
+
 def make_folds(
-    index: pd.DataFrame,
-    labels: np.ndarray,
-    protocol: str,
-    *,
-    n_folds: int = 3,
-    seed: int = 0,
-    allow_leak: bool = False,
+    index: pd.DataFrame, labels: np.ndarray, protocol: str, *, n_folds: int = 3, seed: int = 0, allow_leak: bool = False
 ) -> list[Fold]:
     """All folds of a protocol.
 
     Every row is tested in exactly one fold (``trial+subject``: every subject is unseen in one). Validation takes about
-    a fifth of what is not tested, in the same units (subjects, trials or stimuli), so that what is selected there is
-    selected for the same question.
+    a fifth of what is not tested, in the same units (subjects, trials or stimuli): it asks the same question.
 
     Parameters
     ----------
     index : DataFrame
         Needs ``subject`` and ``trial``, and ``stimulus`` for that protocol.
     labels : ndarray of int, shape (n_windows,)
-        Constant within a trial.
     protocol : str
         A name in ``PROTOCOLS``; ``window`` only if `allow_leak`, and its folds' `label` ends in "(LEAKY)".
     n_folds : int
@@ -69,27 +100,23 @@ def make_folds(
     Raises
     ------
     SplitError
-        The protocol is unknown or leaky, a column is missing, there are too few units for the folds, or the training
-        part of a fold has one class only.
+        Too few units for the folds, a training part with one class only, a column that is missing.
     """
     if protocol not in PROTOCOLS:
         raise SplitError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     if protocol in LEAKY and not allow_leak:
-        raise SplitError(
-            f"protocol {protocol!r} puts windows of one trial into train and test, so its scores are inflated; "
-            "choose another, or pass allow_leak=True to demonstrate it: its results are labelled LEAKY"
-        )
+        why = "puts windows of one trial into train and test, so its scores are inflated"
+        raise SplitError(f"protocol {protocol!r} {why}; choose another, or pass allow_leak=True to demonstrate it")
     labels = np.asarray(labels)
     if labels.shape != (len(index),):
         raise SplitError(f"labels: expected one per row of the index, ({len(index)},), got shape {labels.shape}")
     deal = _known_and_unseen if protocol == "trial+subject" else _one_test
-    folds = [Fold(protocol, k, rows) for k, rows in enumerate(deal(index, labels, protocol, n_folds, seed))]
+    dealt = deal(index, labels, protocol, n_folds, seed)
+    folds = [Fold(protocol, number, rows) for number, rows in enumerate(dealt)]
     for fold in folds:
         if len(classes := np.unique(labels[fold.train])) < 2:
-            raise SplitError(
-                f"fold {fold.number} of protocol {protocol}: all {len(fold.train)} training windows have label "
-                f"{', '.join(map(str, classes)) or 'none'}; take more trials, another seed or another target"
-            )
+            what = f"all {len(fold.train)} training windows have label {classes}"
+            raise SplitError(f"fold {fold.number} of protocol {protocol}: {what}; take more trials or another seed")
     return folds
 
 
@@ -106,13 +133,7 @@ def _known_and_unseen(index: pd.DataFrame, labels: np.ndarray, _: str, __: int, 
 
 
 def deal_trials(
-    rows: np.ndarray,
-    trials: np.ndarray,
-    subjects: np.ndarray,
-    labels: np.ndarray | None,
-    n_folds: int,
-    fold: int,
-    seed: int,
+    rows: np.ndarray, trials: np.ndarray, subjects: np.ndarray, labels: np.ndarray | None, n_folds, fold, seed
 ) -> tuple[np.ndarray, np.ndarray]:
     """Deal whole trials of every subject; returns the rows that are kept and those held out.
 
@@ -141,7 +162,8 @@ def deal_trials(
 def _one_test(index: pd.DataFrame, labels: np.ndarray, protocol: str, n_folds: int, seed: int) -> Iterator[dict]:
     name = f"test_{Fold(protocol, 0, {}).label}"
     for number, (rest, test) in enumerate(_deal(np.arange(len(index)), index, labels, protocol, n_folds, seed)):
-        inner = list(_deal(rest, index, labels, protocol, N_VAL_FOLDS, seed, shrink=True))
+        # Validation by "loso" is dealt as by "subject"; where units are few, into fewer parts.
+        inner = list(_deal(rest, index, labels, protocol.replace("loso", "subject"), N_VAL_FOLDS, seed, shrink=True))
         train, val = inner[number % len(inner)]
         yield {"train": train, "val": val, name: test}
 
@@ -149,42 +171,110 @@ def _one_test(index: pd.DataFrame, labels: np.ndarray, protocol: str, n_folds: i
 def _deal(
     rows: np.ndarray, index: pd.DataFrame, labels: np.ndarray, protocol: str, n_folds: int, seed: int, shrink=False
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Deal some rows into (kept, held out); `shrink`, for the inner draw, takes fewer folds where units are few."""
+    """Deal some rows into (kept, held out); `shrink` takes fewer folds where units are few."""
+    subjects, mine = index["subject"].to_numpy(), index.iloc[rows]
+    column = "stimulus" if protocol == "stimulus" else "subject"
+    if column not in index:
+        raise SplitError(f"protocol {protocol!r} needs the column {column!r} in the index")
     if protocol == "trial":
-        counts = index.iloc[rows].drop_duplicates(["subject", "trial"])["subject"].value_counts()
-        n_folds = _possible(int(counts.min()), n_folds, "trials of the subject with fewest", shrink)
-        trials, subjects = trial_ids(index), index["subject"].to_numpy()
+        counts = mine.drop_duplicates(["subject", "trial"])["subject"].value_counts()
+        n_units, unit = int(counts.min()), "trials of the subject with fewest"
+    else:
+        n_units, unit = (len(rows), "windows") if protocol == "window" else (mine[column].nunique(), f"{column}s")
+    n_folds = n_units if protocol == "loso" else n_folds
+    least = 2 if shrink else 3  # one unit is tested, one validates, one at least trains
+    if n_units < least or n_folds < 2 or (n_units < n_folds and not shrink):
+        wanted = f"2 folds or more, and at least {least} units and as many as folds"
+        raise SplitError(f"{n_folds} folds of {n_units} {unit}: expected {wanted}; take fewer folds or more data")
+    n_folds = min(n_units, n_folds)
+    if protocol == "trial":
+        trials = trial_ids(index)
         yield from (deal_trials(rows, trials, subjects, None, n_folds, fold, seed) for fold in range(n_folds))
         return
-    if protocol == "window":
-        n_folds = _possible(len(rows), n_folds, "windows", shrink)
-        dealt = KFold(n_folds, shuffle=True, random_state=seed).split(rows)
-    else:
-        column = "stimulus" if protocol == "stimulus" else "subject"
-        if column not in index:
-            raise SplitError(f"protocol {protocol!r} needs the column {column!r} in the index")
-        units = index[column].to_numpy()[rows]
-        n_units = len(np.unique(units))
-        wanted = n_units if protocol == "loso" and not shrink else n_folds  # the inner draw is that of `subject`
-        wanted = _possible(n_units, wanted, f"{column}s", shrink)
-        if protocol == "loso" and not shrink:  # in order: fold k leaves out the k-th subject
-            dealt = ((np.flatnonzero(units != unit), np.flatnonzero(units == unit)) for unit in np.unique(units))
-        else:
-            dealer = StratifiedGroupKFold(wanted, shuffle=True, random_state=seed)
-            dealt = dealer.split(rows, labels[rows], units)
-    for kept, held in dealt:
+    dealer = {"window": KFold, "loso": LeaveOneGroupOut}.get(protocol, StratifiedGroupKFold)
+    options = {} if protocol == "loso" else {"n_splits": n_folds, "shuffle": True, "random_state": seed}
+    groups = None if protocol == "window" else mine[column].to_numpy()
+    for kept, held in dealer(**options).split(rows, labels[rows], groups):
         yield rows[kept], rows[held]
 
 
-def _possible(n_units: int, n_folds: int, unit: str, shrink: bool) -> int:
-    """The number of folds, or an error where there are fewer units than that."""
-    least = 2 if shrink else 3  # one unit is tested, one validates, one at least trains
-    if n_units < least or n_folds < 2 or (n_units < n_folds and not shrink):
-        raise SplitError(
-            f"{n_folds} folds of {n_units} {unit}: expected 2 folds or more, and at least {least} units and as many as "
-            "folds; take fewer folds or more data"
-        )
-    return min(n_units, n_folds) if shrink else n_folds
+def check_fold(
+    fold: Fold, index: pd.DataFrame, labels=None, *, guides: dict | None = None, fitted_on: dict | None = None
+) -> pd.DataFrame:
+    """Prove that a fold shares nothing that its protocol keeps apart, and count what is in it.
+
+    Parameters
+    ----------
+    fold : Fold
+        From :func:`make_folds` or your own.
+    index : DataFrame
+        One row per window: ``subject``, ``trial`` and, if there, ``stimulus``.
+    labels : ndarray of int, shape (n_windows,), optional
+    guides, fitted_on : dict of str to rows of `index`, optional
+        What each teacher or assistant was fitted and selected on (for one trained elsewhere, a table with ``subject``
+        and ``trial``), and what else was estimated from which rows: scales, thresholds, components.
+
+    Returns
+    -------
+    DataFrame
+        One row per part: ``windows, trials, subjects`` and, if known, ``stimuli`` and how many windows each label has;
+        ``shared_trials`` (also in another part), ``shared_subjects, shared_stimuli`` (also in train).
+
+    Raises
+    ------
+    LeakError
+        Names the leak, with an example. The protocol ``window`` shares trials by its definition; its label says so.
+    """
+    parts = fold.parts()
+    values, counts = np.unique(np.concatenate(list(parts.values())), return_counts=True)
+    if ((values < 0) | (values >= len(index))).any():
+        raise LeakError(f"fold {fold.number} names windows outside the index of {len(index)}")
+    if (counts > 1).any():
+        raise LeakError(f"{(counts > 1).sum()} windows stand in two parts (or twice in one): {values[counts > 1][0]}")
+    if labels is not None and (varies := pd.Series(labels).groupby(trial_ids(index)).nunique() > 1).any():
+        raise LeakError(f"labels vary within {varies.sum()} trials: they belong to another index")
+    units = [unit for unit, columns in _UNITS.items() if set(columns) <= set(index)]
+    held = {name: {unit: _keys(index.iloc[part], unit) for unit in units} for name, part in parts.items()}
+    for one, other in combinations(() if fold.leaky else parts, 2):
+        _forbid(held[one]["trial"] & held[other]["trial"], "trial", one, other)
+    for test, tested in fold.tests().items():
+        new_person = fold.protocol in ("subject", "loso") or test == "test_subject"
+        claims = {"trial": not fold.leaky, "subject": new_person, "stimulus": fold.protocol == "stimulus"}
+        apart = [unit for unit, claimed in claims.items() if claimed]
+        for unit in apart:
+            for part in ("train", "val"):
+                _forbid(held[test][unit] & held[part][unit], unit, test, part)
+        for guide, seen in (guides or {}).items():
+            learned = f"what guide {guide} learned from"
+            if not isinstance(seen, pd.DataFrame):
+                _forbid({(row,) for row in np.intersect1d(tested, seen)}, "window", test, learned)
+                seen = index.iloc[np.asarray(seen)]
+            for unit in apart:
+                _forbid(held[test][unit] & _keys(seen, unit), unit, test, learned)
+    for name, seen in (fitted_on or {}).items():
+        if len(outside := np.setdiff1d(np.asarray(seen), fold.train)):
+            raise LeakError(f"{name}: fitted on {len(outside)} windows outside the training part, such as {outside[0]}")
+    table = {}
+    for name, part in parts.items():
+        table[name] = {"windows": len(part)} | {_PLURAL[unit]: len(held[name][unit]) for unit in units}
+        if labels is not None:
+            n_classes = max(2, int(np.max(labels)) + 1)
+            names = ("low", "high") if n_classes == 2 else [f"class {k}" for k in range(n_classes)]
+            table[name] |= dict(zip(names, np.bincount(labels[part], minlength=n_classes).tolist(), strict=True))
+        others = set().union(*(held[other]["trial"] for other in parts if other != name))
+        table[name]["shared_trials"] = len(held[name]["trial"] & others)
+        table[name] |= {f"shared_{_PLURAL[u]}": len(held[name][u] & held["train"][u]) for u in units[1:]}
+    return pd.DataFrame(table).T.rename_axis("part")
+
+
+def _keys(frame: pd.DataFrame, unit: str) -> set[tuple]:
+    return set(frame[_UNITS[unit]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def _forbid(shared: set, unit: str, one: str, other: str) -> None:
+    if shared:
+        example = ", ".join(map(str, min(shared)))
+        raise LeakError(f"{len(shared)} {unit}(s) of {one} stand in {other} too, such as {example}")
 
 
 def leak_scores(
@@ -192,25 +282,16 @@ def leak_scores(
 ) -> tuple[pd.DataFrame, dict[str, Fold]]:
     """What a nearest-neighbour reader of the face scores under a leaky and two honest protocols.
 
-    The nearest neighbour of a window is often another window of the same trial (same pose, light, moment). If that
-    neighbour may be in the training part, the label is copied, not recognised. `labels` by name, such as true ones and
-    some permuted between trials; the first decide the folds, which are the same for all.
-
-    Returns
-    -------
-    scores : DataFrame
-        One row for each combination: ``protocol, labels, fold, accuracy, same_trial`` (shares, 0 .. 1).
-    folds : dict of str to Fold
-        The first fold of each protocol.
+    A window's nearest neighbour is often another window of its trial (same pose, light, moment); where that one may
+    train, the label is copied, not recognised. `labels` by name; the first decide the folds, the same for all. Returns
+    a table, ``protocol, labels, fold, accuracy, same_trial`` (shares, 0 .. 1), and the first fold of each protocol.
     """
-    faces, trials, truth = windows.video_at().mean(axis=1), trial_ids(windows.index), next(iter(labels.values()))
-    dealt = {
-        "window": make_folds(windows.index, truth, "window", n_folds=N_TRIAL_FOLDS, seed=seed, allow_leak=True),
-        "trial": (both := make_folds(windows.index, truth, "trial+subject", seed=seed)),
-        "subject": both,
-    }
+    index, trials, truth = windows.index, trial_ids(windows.index), next(iter(labels.values()))
+    faces = windows.video_at().mean(axis=1)
+    leaky = make_folds(index, truth, "window", n_folds=N_TRIAL_FOLDS, seed=seed, allow_leak=True)
+    honest = make_folds(index, truth, "trial+subject", seed=seed)
     rows, first = [], {}
-    for protocol, folds in dealt.items():
+    for protocol, folds in {"window": leaky, "trial": honest, "subject": honest}.items():
         for fold in folds[:n_repeats]:
             name = f"test_{protocol}" if protocol != "window" else next(iter(fold.tests()))
             test = fold.rows[name]
@@ -220,17 +301,12 @@ def leak_scores(
             nearest = fold.train[reader.kneighbors(scaler.transform(faces[test]), return_distance=False)[:, 0]]
             same = (trials[nearest] == trials[test]).mean()
             for kind, values in labels.items():
-                right = (values[nearest] == values[test]).mean()
-                rows.append((protocol, kind, fold.number, right, same))
+                rows.append((protocol, kind, fold.number, (values[nearest] == values[test]).mean(), same))
     return pd.DataFrame(rows, columns=["protocol", "labels", "fold", "accuracy", "same_trial"]), first
 
 
 def labels_permuted_between_trials(windows: Windows, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Labels dealt anew to the trials of each subject: same counts, no relation to the recording."""
-    trials, subjects = trial_ids(windows.index), windows.index["subject"].to_numpy()
-    _, first = np.unique(trials, return_index=True)
-    by_trial = labels[first].copy()
-    for subject in np.unique(subjects):
-        mine = np.flatnonzero(subjects[first] == subject)
-        by_trial[mine] = rng.permutation(by_trial[mine])
-    return by_trial[trials]
+    by_trial = windows.index[["subject", "trial"]].assign(label=labels).groupby(["subject", "trial"])["label"].first()
+    dealt = np.concatenate([rng.permutation(mine.to_numpy()) for _, mine in by_trial.groupby("subject")])
+    return dealt[trial_ids(windows.index)]

@@ -8,10 +8,9 @@ import numpy as np
 
 from ..config import Params
 from . import deap, mahnob
-from .normalise import Normaliser
 from .signals import Trace
 from .twin.files import sample_tree
-from .types import DataError
+from .types import DataError, Normaliser
 from .windows import windows_from_trials
 
 _FOLDERS = {"deap": deap.DAT_FOLDER, "deap_raw": deap.RAW_FOLDER, "mahnob": mahnob.SESSION_FOLDER}

@@ -1,8 +1,8 @@
-"""The few types that cross rooms: trials, as a reader yields them, and windows, as models see them."""
+"""The few types that cross rooms: trials, as a reader yields them, windows, as models see them, and their scaling."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,16 +11,13 @@ import pandas as pd
 
 from .constants import TARGETS
 
-
-class DataError(ValueError):
-    """A file of a data set is missing, damaged or contradicts another file.
-
-    The message names the file, what was expected there and what to do.
-    """
-
-
+VIDEO_CLIP = 5.0  # standard deviations
 Rows = np.ndarray | slice | int
 ALL = slice(None)
+
+
+class DataError(ValueError):
+    """A file of a data set is missing, damaged or contradicts another; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,8 @@ class Trial:
 class Windows:
     """Windows of all trials, ready for splitting.
 
-    Windows in memory have float32 arrays; those from the cache have read-only memory maps of float16. Compute in
-    float32: take rows with :meth:`eeg_at` and :meth:`video_at`, or cast after indexing. In float16 itself a sum of
-    squared µV overflows at 65,504, and a mean is rounded.
+    Those from the cache are read-only memory maps of float16, in which sums overflow: compute on what :meth:`eeg_at`
+    and :meth:`video_at` give.
 
     Attributes
     ----------
@@ -70,44 +66,21 @@ class Windows:
     truth: pd.DataFrame | None = None
     meta: dict = field(default_factory=dict)
 
-    @classmethod
-    def joined(cls, parts: Sequence[Windows], meta: dict | None = None) -> Windows:
-        """Windows of several people, one after another in memory; `meta` is by default the first part's."""
-        filled = [part for part in parts if len(part)] or [parts[0]]
-        arrays = (np.concatenate([getattr(p, name) for p in filled]) for name in ("eeg", "video", "frame_mask"))
-        index = pd.concat([part.index for part in filled], ignore_index=True)
-        truth = None if filled[0].truth is None else pd.concat([part.truth for part in filled], ignore_index=True)
-        return cls(*arrays, index, truth, parts[0].meta if meta is None else meta)
-
     def __len__(self) -> int:
         return len(self.index)
 
     def eeg_at(self, rows: Rows = ALL) -> np.ndarray:
-        """EEG of the given windows in µV, shape (n, 28, 512), float32; not to be written to.
-
-        Parameters
-        ----------
-        rows : ndarray of int or bool, slice, or int
-            A single number gives the window's (28, 512). Default: all, at 57 kB each.
-        """
+        """EEG of the given windows (default: all) in µV, shape (n, 28, 512), float32; not to be written to."""
         return np.asarray(self.eeg[rows], np.float32)
 
     def video_at(self, rows: Rows = ALL) -> np.ndarray:
-        """Features of the given windows, shape (n, 5, 768), float32; not to be written to. `rows` as in `eeg_at`."""
+        """Features of the given windows, shape (n, 5, 768), float32; not to be written to."""
         return np.asarray(self.video[rows], np.float32)
 
     def labels(self, target: str, threshold: float = 5.0) -> np.ndarray:
-        """Binary labels, 1 where the rating is above `threshold`.
+        """1 where the rating of "valence" or "arousal" is above `threshold`, else 0; shape (n_windows,), int64.
 
-        Parameters
-        ----------
-        target : {"valence", "arousal"}
-        threshold : float
-            A rating equal to it counts as low (DEAP paper, TSception).
-
-        Returns
-        -------
-        ndarray, shape (n_windows,), int64
+        A rating equal to the threshold counts as low (DEAP paper, TSception).
         """
         if target not in TARGETS:
             raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
@@ -116,3 +89,42 @@ class Windows:
     def posterior(self, target: str) -> np.ndarray | None:
         """The true P(y = 1 | latent) of each window, shape (n_windows,); None for real data."""
         return None if self.truth is None else self.truth[f"posterior_{target}"].to_numpy()
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Per-subject EEG gain and per-feature video z-score, fitted on training windows only."""
+
+    eeg_scale: dict[int, np.ndarray]  # (28,) by subject: sd in µV of each channel over the training windows
+    default_eeg_scale: np.ndarray  # (28,): their median, for a subject without training windows
+    video_mean: np.ndarray  # (768,), over all valid training frames, as the next
+    video_scale: np.ndarray
+
+    @classmethod
+    def fit(cls, windows: Windows, train: np.ndarray) -> Normaliser:
+        """Estimate all scales from the training rows; no other row is read."""
+        subjects = windows.index["subject"].to_numpy()[train]
+        of = {int(s): windows.eeg_at(train[subjects == s]).std(axis=(0, 2)) for s in np.unique(subjects)}
+        scale = {subject: np.maximum(sd, 1e-6) for subject, sd in of.items()}
+        frames = windows.video_at(train)[windows.frame_mask[train]]
+        if not len(frames):
+            raise ValueError("no training window has a valid video frame")
+        default = np.median(list(scale.values()), axis=0)
+        return cls(scale, default, frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-3))
+
+    def eeg_scales(self, subjects: np.ndarray) -> np.ndarray:
+        """Divisor of each window's channels, shape (n_windows, 28), µV, float32, from the windows' subjects."""
+        return np.stack([self.eeg_scale.get(int(s), self.default_eeg_scale) for s in subjects]).astype(np.float32)
+
+    def eeg(self, windows: Windows) -> np.ndarray:
+        """EEG in units of the subject's channel sd, shape (n_windows, 28, 512), float32."""
+        return windows.eeg_at() / self.eeg_scales(windows.index["subject"].to_numpy())[:, :, None]
+
+    def video(self, windows: Windows) -> np.ndarray:
+        """Video features as z-scores clipped at ±5, zero where the frame is missing; same shape, float32."""
+        z = np.array(windows.video, np.float32)  # the only copy: it has a gigabyte in the largest studies
+        z -= self.video_mean
+        z /= self.video_scale
+        np.clip(z, -VIDEO_CLIP, VIDEO_CLIP, out=z)
+        z[~np.asarray(windows.frame_mask)] = 0
+        return z

@@ -25,7 +25,7 @@ from ..config import Params, home
 from ..data.constants import N_FRAMES, N_VIDEO_FEATURES
 from ..data.features import extractor as open_extractor
 from ..data.load import new_folder
-from ..data.normalise import VIDEO_CLIP, Normaliser
+from ..data.types import VIDEO_CLIP, Normaliser
 from ..experiments.derived import calibrated_temperature
 from ..experiments.runs import Experiment, RunRecord, run_key
 from ..experiments.study import Study

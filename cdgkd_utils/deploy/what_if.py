@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from ..data.constants import WINDOW_SECONDS
 from ..data.features import FACE_SOURCE, crop_to, face_box
 from ..data.features import extractor as open_extractor
-from ..data.normalise import VIDEO_CLIP, Normaliser
-from ..data.twin import PICTURE as TWIN_PICTURE
+from ..data.types import VIDEO_CLIP, Normaliser
 from ..data.windows import FRAME_OFFSETS, clip_of, trial_frames
+from ..data.windows import PICTURE as TWIN_PICTURE
 from ..models.compact import band_covariances
 from .clip import describe_frames
 from .perturb import GREY, SWEEPS, Change

@@ -14,10 +14,9 @@ from ..config import Params
 from ..data.eeg_features import VIEWS as FEATURES
 from ..data.eeg_features import rescaled
 from ..data.load import load_windows, twin_settings, windows_key
-from ..data.normalise import Normaliser
 from ..data.splits import Fold, check_fold, deal_trials, make_folds, trial_ids
 from ..data.twin import plan_subject
-from ..data.types import Windows
+from ..data.types import Normaliser, Windows
 from ..models.compact import band_covariances
 from ..training import Inputs
 from .recipes import N_PARTS

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ..constants import N_FRAMES, VIDEO_FPS, WINDOW_SECONDS
-from .design import TwinSettings
-from .plan import EXPRESSION, Colour, FaceIdentity, SubjectPlan
+from . import EXPRESSION, SubjectPlan, TwinSettings
 
+Colour = tuple[int, int, int]
 Shape = tuple[np.ndarray, Colour]  # corners in half picture widths from the middle, shape (n, 2)
 
 PARAMETERS = (*EXPRESSION, "blink", "shift_x", "shift_y", "yaw", "roll", "disc_radius", "disc_x", "disc_y")
@@ -31,91 +32,61 @@ POSE_TRIAL_SD = np.array([0.03, 0.03, 0.35, 0.05])
 POSE_FRAME_SD = np.array([0.012, 0.012, 0.12, 0.018])
 
 
-def draw_face(identity: FaceIdentity, values: Mapping[str, float], size: int) -> np.ndarray:
+def draw_face(who: SimpleNamespace, values: Mapping[str, float], size: int) -> np.ndarray:
     """Draw one picture, shape (size, size, 3), uint8, from one number for each of ``PARAMETERS``.
 
     Expressions are in expression units (0 = neutral), `blink` is 0 (open) to 1 (closed), shifts and the disc are in
     half picture widths, `yaw` about -1..1, `roll` in radians.
     """
-    who = identity
-    curve, mouth_open, brow_raise, tilt, eye_open = (
-        STRONGEST * np.tanh(values[name] / STRONGEST) for name in EXPRESSION
-    )
+    curve, mouth_open, brow_raise, tilt, eye_open = (STRONGEST * np.tanh(values[n] / STRONGEST) for n in EXPRESSION)
     turn = 0.10 * values["yaw"]  # inner features move across the head when it turns
-    head: list[Shape] = []
-    dark, brows = _shade(who.skin, 0.72), _shade(who.hair, 0.6)
-
-    head.append((_oval(0, -0.10, who.width + 0.10, who.height + 0.06), who.hair))
-    neck = np.array([(-0.24, 0.5), (0.24, 0.5), (0.28, 1.0), (-0.28, 1.0)])
-    head.append((neck, _shade(who.skin, 0.82)))
-    shirt = np.array([(-0.95, 1.6), (-0.8, 1.02), (-0.26, 0.88), (0.26, 0.88), (0.8, 1.02), (0.95, 1.6)])
-    head.append((shirt, who.shirt))
-    for side in (-1, 1):
-        head.append((_oval(side * who.width - 0.4 * turn, 0.02, 0.07, 0.14), _shade(who.skin, 0.88)))
-    head.append((_oval(0, 0, who.width, who.height), who.skin))
     rim = _oval(0, 0, who.width, who.height)
-    head.append((np.vstack([rim[rim[:, 1] < -who.hairline], [(0, -who.hairline + 0.04)]]), who.hair))
-
-    eyes_y = -0.14
+    fringe = np.vstack([rim[rim[:, 1] < -who.hairline], [(0, -who.hairline + 0.04)]])
+    shirt = [(-0.95, 1.6), (-0.8, 1.02), (-0.26, 0.88), (0.26, 0.88), (0.8, 1.02), (0.95, 1.6)]
+    ears = [(_oval(side * who.width - 0.4 * turn, 0.02, 0.07, 0.14), _shade(who.skin, 0.88)) for side in (-1, 1)]
+    head: list[Shape] = [
+        (_oval(0, -0.10, who.width + 0.10, who.height + 0.06), who.hair),
+        (np.array([(-0.24, 0.5), (0.24, 0.5), (0.28, 1.0), (-0.28, 1.0)]), _shade(who.skin, 0.82)),  # the neck
+        (np.array(shirt), who.shirt),
+        *ears,
+        (rim, who.skin),
+        (fringe, who.hair),
+    ]
     openness = max(0.10 + 0.035 * eye_open, 0.015) * (1 - 0.9 * values["blink"]) * who.eye_size / 0.14
+    brow = -0.37 - 0.060 * brow_raise
+    # A positive tilt lifts the inner ends less than the outer ones: the angry V is the negative end.
+    arch = np.array([brow - 0.050 * tilt, brow - 0.05, brow + 0.050 * tilt])
     for side in (-1, 1):
         x = side * who.eye_spacing + turn
-        white = _oval(x, eyes_y, who.eye_size, openness)
-        head.append((white - (0, 0.025), dark))
-        head.append((white, _WHITE))
+        white = _oval(x, -0.14, who.eye_size, openness)
+        head += [(white - (0, 0.025), _shade(who.skin, 0.72)), (white, _WHITE)]
         for radius, colour in ((0.075, who.iris), (0.035, _PUPIL)):
-            head.append((_oval(x + 0.25 * turn, eyes_y, radius, min(radius, openness)), colour))
-        head.append((_brow(who, side, x, brow_raise, tilt), brows))
-
+            head.append((_oval(x + 0.25 * turn, -0.14, radius, min(radius, openness)), colour))
+        along = np.array([x - side * 0.15, x + side * 0.02, x + side * 0.18])
+        head.append((_ring(along, arch, arch + 2 * who.brow_thickness), _shade(who.hair, 0.6)))
     tip = -0.10 + who.nose_length
     nose = np.array([(0.8 * turn, -0.06), (1.5 * turn + 0.085, tip), (1.5 * turn - 0.085, tip)])
     head.append((nose, _shade(who.skin, 0.84)))
-    head.extend(_mouth(who, turn, curve, mouth_open))
-    return _paint(head, values, who.background, size)
 
-
-def _brow(who: FaceIdentity, side: int, x: float, brow_raise: float, tilt: float) -> np.ndarray:
-    middle = -0.37 - 0.060 * brow_raise
-    # A positive tilt lifts the inner ends less than the outer ones: the angry V is the negative end.
-    inner, outer = middle - 0.050 * tilt, middle + 0.050 * tilt
-    along = np.array([x - side * 0.15, x + side * 0.02, x + side * 0.18])
-    upper = np.array([inner, middle - 0.05, outer])
-    lower = upper + 2 * who.brow_thickness
-    return np.vstack([np.column_stack([along, upper]), np.column_stack([along, lower])[::-1]])
-
-
-def _mouth(who: FaceIdentity, turn: float, curve: float, mouth_open: float) -> list[Shape]:
     across = np.linspace(-1, 1, 9)
-    half_width = who.mouth_width * (1 + 0.06 * curve)
-    x = half_width * across + 1.2 * turn
+    x = who.mouth_width * (1 + 0.06 * curve) * across + 1.2 * turn
     bow = 0.085 * curve * (1 - 2 * across**2)  # corners up and centre down when smiling
-    gap = max(0.055 + 0.05 * mouth_open, 0.0) * (1 - across**2)
-    lip = 0.045 * (1 - 0.7 * across**2)
+    gap, lip = max(0.055 + 0.05 * mouth_open, 0.0) * (1 - across**2), 0.045 * (1 - 0.7 * across**2)
     top, bottom = who.mouth_y + bow - 0.6 * gap, who.mouth_y + bow + 1.4 * gap
-
-    def ring(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-        return np.vstack([np.column_stack([x, upper]), np.column_stack([x, lower])[::-1]])
-
     lips = tuple(round(0.55 * c + 0.45 * t) for c, t in zip(who.skin, (150, 40, 50), strict=True))
-    return [(ring(top - lip, bottom + lip), lips), (ring(top, bottom), _MOUTH)]
+    head += [(_ring(x, top - lip, bottom + lip), lips), (_ring(x, top, bottom), _MOUTH)]
 
-
-def _paint(shapes: list[Shape], values: Mapping[str, float], background: Colour, size: int) -> np.ndarray:
-    """Turn and shift all shapes at once, then fill them in order; the disc lies in front."""
-    points = np.vstack([polygon for polygon, _ in shapes])
-    c, s = np.cos(values["roll"]), np.sin(values["roll"])
-    points = points @ np.array([[c, s], [-s, c]]) + (values["shift_x"], values["shift_y"])
-    pixels = ((points + 1) * (size / 2) - 0.5).ravel().tolist()
-    picture = Image.new("RGB", (size, size), background)
+    # Turn and shift all shapes at once, then fill them in order; the disc lies in front.
+    c, s, shift = np.cos(values["roll"]), np.sin(values["roll"]), (values["shift_x"], values["shift_y"])
+    points = np.vstack([polygon for polygon, _ in head]) @ np.array([[c, s], [-s, c]]) + shift
+    moved = np.split(points, np.cumsum([len(polygon) for polygon, _ in head])[:-1])
+    shapes = [(polygon, colour) for polygon, (_, colour) in zip(moved, head, strict=True)]
+    if (radius := values["disc_radius"]) > 0:
+        shapes.append((_oval(values["disc_x"], values["disc_y"], radius, radius), _DISC))
+    picture = Image.new("RGB", (size, size), who.background)
     pen = ImageDraw.Draw(picture)
-    start = 0
     for polygon, colour in shapes:
-        stop = start + 2 * len(polygon)
-        pen.polygon(pixels[start:stop], fill=colour)
-        start = stop
-    if values["disc_radius"] > 0:
-        disc = _oval(values["disc_x"], values["disc_y"], values["disc_radius"], values["disc_radius"])
-        pen.polygon(((disc + 1) * (size / 2) - 0.5).ravel().tolist(), fill=_DISC)
+        pen.polygon(((polygon + 1) * (size / 2) - 0.5).ravel().tolist(), fill=colour)
     return np.asarray(picture)
 
 
@@ -127,6 +98,10 @@ def _oval(x: float, y: float, half_width: float, half_height: float) -> np.ndarr
     return _CIRCLE * (half_width, half_height) + (x, y)
 
 
+def _ring(x: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    return np.vstack([np.column_stack([x, upper]), np.column_stack([x, lower])[::-1]])
+
+
 def _shade(colour: Colour, factor: float) -> Colour:
     return tuple(round(channel * factor) for channel in colour)
 
@@ -135,9 +110,9 @@ def _shade(colour: Colour, factor: float) -> Colour:
 class FaceTrack:
     """One trial's face."""
 
-    identity: FaceIdentity
+    identity: SimpleNamespace
     times: np.ndarray  # (n_keys,), bin centres in s from the start of the clip
-    keys: np.ndarray  # (n_keys, 13), value of each of PARAMETERS at `times`
+    keys: np.ndarray  # (n_keys, 13), value of each of PARAMETERS at `times`; between them linear, outside constant
     light: np.ndarray  # (3,), relative brightness in the middle, its change towards the right and the lower edge
 
 
@@ -156,10 +131,9 @@ def face_track(settings: TwinSettings, plan: SubjectPlan, trial_row: int) -> Fac
     ``expression = habit + trial + 1.5 envelope expressiveness (M x_video) + frame`` with normal trial
     (0.5) and frame (0.4) parts; the envelope of a window is U(0.7, 1.3) with probability 0.7, else 0.25.
     """
-    rng = settings.stream(plan.subject, "face", trial_row + 1)
+    rng, who = settings.stream(plan.subject, "face", trial_row + 1), plan.identity
     n_windows = int(plan.n_windows[trial_row])
     n_keys = n_windows * N_FRAMES
-    who = plan.identity
     light = LIGHT_SD * rng.standard_normal(3) + (1, 0, 0)
     pose = POSE_TRIAL_SD * rng.standard_normal(4) + POSE_FRAME_SD * rng.standard_normal((n_keys, 4))
 
@@ -190,7 +164,5 @@ def render(track: FaceTrack, times: np.ndarray, size: int = 128) -> np.ndarray:
     out = np.empty((len(times), size, size, 3), dtype=np.uint8)
     for picture, row in zip(out, parameters_at(track, np.asarray(times)), strict=True):
         drawn = draw_face(track.identity, dict(zip(PARAMETERS, row.tolist(), strict=True)), size)
-        lit = drawn * light
-        np.clip(lit, 0, 255, out=lit)
-        picture[:] = lit
+        picture[:] = np.clip(drawn * light, 0, 255)
     return out

@@ -36,8 +36,7 @@ from ..constants import (
 )  # fmt: skip
 from ..files import SYNTHETIC_FILE, TRUTH_FILE
 from ..load import new_folder
-from . import SubjectPlan, TwinSettings, plan_subject, truth_table
-from .design import film_seconds
+from . import SubjectPlan, TwinSettings, film_seconds, plan_subject, truth_table
 from .eeg import EYES, leadfield, synthesise_eeg, synthesise_rest, synthesise_trials
 from .face import FaceTrack, face_track, render
 
