@@ -15,8 +15,7 @@ from IPython.display import display
 
 from . import viz
 from .config import Params, home, keep_caches_writable
-from .data.fold import check_fold
-from .data.splits import deal_trials, labels_permuted_between_trials, leak_scores
+from .data.splits import check_fold, deal_trials, labels_permuted_between_trials, leak_scores
 from .data.steps import trial_steps
 from .data.twin import WORLDS
 from .data.types import Windows
