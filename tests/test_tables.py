@@ -8,20 +8,9 @@ import pytest
 from scipy import stats
 
 from cdgkd_utils.config import Params
+from cdgkd_utils.results import tables
 from cdgkd_utils.results.paper import COLUMNS, METHODS, PAPER, POSTER_ROWS, ROWS, VARIANTS, display_name, place
-from cdgkd_utils.results.tables import (
-    SCORES,
-    ablation,
-    as_markdown,
-    cell_text,
-    collect,
-    poster_caption,
-    poster_table,
-    readable,
-    results_table,
-    runs_behind,
-    write_csv,
-)
+from cdgkd_utils.results.tables import SCORES, collect, poster_table, readable, results_table, write_csv
 
 TWIN, FILES = Params(profile="smoke", world="mixed"), Params(dataset="deap", data_root="x")
 # Eleven windows of six trials: (subject, trial, label, logits, P(high | latent)). Trial 12 of subject 1 and trial 2 of
@@ -92,12 +81,9 @@ def test_scores_by_hand(tmp_path):
     about = {"world": "mixed", "dataset": "deap", "target": "valence", "table": 1, "method": "ce", "repeat": 4}
     about |= {"fold": 2, "n_train": 3, "n_expected": 1, "profile": "smoke", "data": "hand-made", "seed": 7}
     assert constant == [about | {"run": "run"}]  # trials 1/1, 1/12 and 11/2, not four windows
+    unknown = collect([(FILES, 0, write_run(tmp_path / "files", posterior=False))])
+    assert "expected_accuracy" not in set(unknown["metric"]) and set(unknown["world"]) == {""}
     assert scores.groupby("protocol")["n_test"].unique().map(list).to_dict() == {"trial": [2], "subject": [1]}
-
-
-def test_without_a_known_posterior_nothing_is_expected(tmp_path):
-    scores = collect([(FILES, 0, write_run(tmp_path / "run", posterior=False))])
-    assert "expected_accuracy" not in set(scores["metric"]) and set(scores["world"]) == {""}
 
 
 def test_a_guide_by_name_and_a_method_of_ones_own_stand_in_a_table_and_an_assistant_in_none(tmp_path):
@@ -142,16 +128,8 @@ def test_one_path_from_folders_to_the_table(tmp_path):
     row = results_table(scores, 1).query("method == 'ce' and target == 'valence' and protocol == 'trial'").iloc[0]
     assert (row["metric"], row["mean"], row["sd"], row["n_runs"], row["n_expected"]) == ("accuracy", 75, 0, 2, 3)
     assert row["paper"] == PAPER[1, "ce", "deap", "valence"]
-    behind = runs_behind(scores, 1, "ce", "deap", "valence", "trial")
+    behind = tables.runs_behind(scores, 1, "ce", "deap", "valence", "trial")
     assert behind["run"].tolist() == ["valence0", "valence1"] and behind["value"].mean() == row["mean"]
-
-
-def test_one_target_only_hides_no_row_that_ran():
-    wide = readable(results_table(made_up(("ce", "kd"), targets=("valence",)), 1))
-    assert [target for target, _ in wide.columns] == ["valence"] * 3
-    assert wide.loc["KD"].str.contains("n=4/4").sum() == 2
-    assert (wide.loc["NST"].iloc[:2] == "0 of 4").all()
-    assert "KD" in as_markdown(wide) and "0 of 4" in as_markdown(wide)
 
 
 @pytest.mark.parametrize(("world", "kind"), [("mixed", "repetitions"), ("", "corrected")])
@@ -180,38 +158,28 @@ def test_floors_stand_under_every_table_of_known_people():
 def test_the_posters_layout():
     scores = pd.concat([made_up(("ce", "kd", "cdgkd")), made_up(("fusion_rebalanced",), table=2)])
     table = poster_table(results_table(scores, 1))
-    assert list(table.columns) == [
-        ("DEAP", "arousal"),
-        ("DEAP", "valence"),
-        ("MAHNOB-HCI", "arousal"),
-        ("MAHNOB-HCI", "valence"),
-    ]
-    values = (
-        100
-        * scores.query("method == 'kd' and target == 'valence' and protocol == 'trial' and metric == 'accuracy'")[
-            "value"
-        ]
-    )
+    assert list(table.columns) == [(data, t) for data in ("DEAP", "MAHNOB-HCI") for t in ("arousal", "valence")]
+    kd = scores.query("method == 'kd' and target == 'valence' and protocol == 'trial' and metric == 'accuracy'")
+    values = 100 * kd["value"]
     assert table.loc["KD", ("DEAP", "valence")] == f"{values.mean():.1f} ± {values.std():.1f} (64.34)"
-    assert (
-        table.loc["KD", ("MAHNOB-HCI", "valence")] == "– (61.58)"
-        and table.loc["CE (no guide)", ("MAHNOB-HCI", "valence")] == "–"
-    )
+    assert table["MAHNOB-HCI", "valence"][["KD", "CE (no guide)"]].tolist() == ["– (61.58)", "–"]
     both = [poster_table(results_table(scores, number)) for number in (2, 1)]
     assert sum(len(one) + 4 for one in both) + 9 + 4 <= 45  # what `make run` prints, nine notebooks and places included
-    assert "unseen trials" in poster_caption(results_table(scores, 2))
+    assert "unseen trials" in tables.poster_caption(results_table(scores, 2))
 
 
 def test_cells_and_the_ablation():
     row = results_table(made_up(("ce",)), 1).query("metric == 'accuracy' and method == 'ce'")
     row = next(row.itertuples())
-    assert cell_text(row, 4) == f"{row.mean:.1f} ± {row.sd:.1f} [{row.low:.1f}, {row.high:.1f}] n=4/4"
-    assert cell_text(None, 3) == "0 of 3"
+    assert tables.cell_text(row, 4) == f"{row.mean:.1f} ± {row.sd:.1f} [{row.low:.1f}, {row.high:.1f}] n=4/4"
+    assert tables.cell_text(None, 3) == "0 of 3"
     both = pd.concat([results_table(made_up(("ce", "dense", "cdgkd")), 1), results_table(made_up(("fusion",), 2), 2)])
-    five = ablation(both, "deap")
-    assert (
-        five.index.tolist() == list(VARIANTS) and five.loc["Variant 3: student alone", ("valence", "paper")] == "63.02"
-    )
+    five = tables.ablation(both, "deap")
+    assert list(five.index) == list(VARIANTS)
+    assert five.loc["Variant 3: student alone", ("valence", "paper")] == "63.02"
+    one = readable(results_table(made_up(("ce", "kd"), targets=("valence",)), 1))  # hides no row that ran
+    assert one.loc["KD"].str.contains("n=4/4").sum() == 2 and (one.loc["NST"].iloc[:2] == "0 of 4").all()
+    assert "0 of 4" in tables.as_markdown(one)
 
 
 def test_the_printed_numbers_and_names():
