@@ -20,9 +20,7 @@ HELP |= {"family": "networks", "protocol": "what a fold holds out", "allow_leak"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; ``--help`` shows the rest."""
-
-    def error(self, message):
+    def error(self, message):  # in one line; ``--help`` shows the rest
         self.exit(2, f"{self.prog}: {message}\n")
 
 
@@ -37,7 +35,12 @@ def _parser() -> argparse.ArgumentParser:
         for flag, options in flags.items():
             command.add_argument(flag, **options)
 
-    params = {f"--{field.name.replace('_', '-')}": _flag(field) for field in fields(Params)}
+    params = {}
+    for field in fields(Params):
+        kind = {"action": "store_true"} if field.default is False else {"type": type(field.default)}
+        kind |= {"choices": CHOICES[field.name]} if field.name in CHOICES else {}
+        kind |= {"default": field.default, "help": HELP.get(field.name, "which")}
+        params[f"--{field.name.replace('_', '-')}"] = kind
     only = {"--only": {"default": "", "metavar": "NN", "help": "number of one notebook, such as 03"}}
     config = {"config": {"type": Path, "metavar": "CONFIG.yaml"}}
     partial = {"--partial": {"action": "store_true", "help": "accept missing runs"}}
@@ -54,17 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     add("run", _grid_run, "make the runs that are missing, failed or damaged", config | on | jobs, actions)
     add("collect", _collect, "write scores, both tables and claims from stored runs", config | partial, actions)
     add("publish", _publish, "write a grid's results into figures/: RESULTS.md and pictures", config | partial)
-    numbers = {
-        "--subjects": (2, "DEAP has 22 with video"),
-        "--trials": (4, "DEAP has 40"),
-        "--seconds": (12, "of a trial, a multiple of 4 up to 60; mahnob: of a film at most, 0 is all"),
-        "--seed": (0, "of people, ratings and recordings"),
-        "--size": (128, "height of the pictures in pixels, a multiple of 8"),
-        "--jobs": (1, "processes; -1 is one per core"),
-    }
     design = {"--layout": {"choices": ["deap", "mahnob"], "default": "deap", "help": "whose"}}
     design |= {"--world": params["--world"], "--raw": yes | {"help": "deap only: also the original recordings (BDF)"}}
-    design |= {flag: {"type": int, "default": value, "help": text} for flag, (value, text) in numbers.items()}
+    for flag, default, text in (
+        ("--subjects", 2, "DEAP has 22 with video"),
+        ("--trials", 4, "DEAP has 40"),
+        ("--seconds", 12, "of a trial, a multiple of 4 up to 60; mahnob: of a film at most, 0 is all"),
+        ("--seed", 0, "of people, ratings and recordings"),
+        ("--size", 128, "height of the pictures in pixels, a multiple of 8"),
+        ("--jobs", 1, "processes; -1 is one per core"),
+    ):
+        design[flag] = {"type": int, "default": default, "help": text}
     add("twin", _twin, "write the synthetic twin as files that the reader of the real data reads", out | design)
     deep = {"path": {"type": Path}, "--deep": yes | {"help": "decode every clip and read every recording"}}
     add("doctor", _doctor, "say what a data folder holds and whether the notebooks run on it (else exit code 1)", deep)
@@ -77,12 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     executed = {"--executed": yes | {"help": "render what the last run left, not the stored notebooks"}}
     add("book", _book, "render the notebooks to one static site, to be read offline", place | executed)
     return parser
-
-
-def _flag(field) -> dict:
-    kind = {"action": "store_true"} if field.default is False else {"type": type(field.default)}
-    kind |= {"choices": CHOICES[field.name]} if field.name in CHOICES else {}
-    return kind | {"default": field.default, "help": HELP.get(field.name, "which")}
 
 
 def _params(args: Namespace) -> Params:
@@ -160,8 +157,7 @@ def _grid_run(args: Namespace) -> int:
     made = f"{len(outcomes) - len(failed)} runs made in {time.monotonic() - started:.0f} s"
     _say(f"{made}; {len(plan.runs) - n_missing} of {len(plan.runs)} stored in {shown(home() / 'runs')}")
     for outcome in [one for one in failed if not one.blocked_by][:10]:
-        n_waiting = sum(one.blocked_by == outcome.name for one in failed)
-        _say(f"failed: {outcome.name}: {outcome.error}" + (f" ({n_waiting} runs wait for it)" if n_waiting else ""))
+        _say(f"failed, and what waits for it: {outcome.name}: {outcome.error}")
     return 1 if n_missing else 0
 
 
@@ -186,16 +182,14 @@ def _twin(args: Namespace) -> None:
     from .data.twin import TwinSettings
     from .data.twin.files import write_deap, write_mahnob  # heavy; --help and wrong arguments need none of it
 
-    design = {"seed": args.seed, "world": args.world, "layout": args.layout}
-    options = {"frame_size": args.size, "n_jobs": args.jobs}
-    if args.layout == "mahnob":
-        design["n_windows"] = 0
-    settings = TwinSettings(n_subjects=args.subjects, n_trials=args.trials, **design)
-    if args.layout == "deap":
-        write_deap(settings, args.out, seconds=args.seconds, raw=args.raw, **options)
-    elif args.raw:
+    if args.raw and args.layout == "mahnob":
         raise ValueError("--raw: a folder in MAHNOB-HCI's layout always holds recordings (BDF); leave --raw out")
+    design = {"n_subjects": args.subjects, "n_trials": args.trials, "seed": args.seed, "world": args.world}
+    options = {"frame_size": args.size, "n_jobs": args.jobs}
+    if args.layout == "deap":
+        write_deap(TwinSettings(**design), args.out, seconds=args.seconds, raw=args.raw, **options)
     else:
+        settings = TwinSettings(**design, layout="mahnob", n_windows=0)
         write_mahnob(settings, args.out, max_seconds=args.seconds or None, **options)
     ways = f"dataset='{args.layout}'" + (" or 'deap_raw'" if args.raw else "")
     _say(f"{args.out}: synthetic data in the layout of {args.layout}; read it with {ways}, data_root='{args.out}'")
@@ -236,9 +230,8 @@ def _class(args: Namespace) -> None:
     from .notebooks import notebook_folder
     from .teaching import make_class
 
-    out = args.out or home() / "class"
-    copies, kept = make_class(notebook_folder(), out)
-    _say(f"{shown(out)}: {len(copies)} notebooks in student and teacher")
+    copies, kept = make_class(notebook_folder(), args.out or home() / "class")
+    _say(f"{shown(args.out or home() / 'class')}: {len(copies)} notebooks in student and teacher")
     for path in kept:
         _say(f"changed since it was written, set aside: {shown(path)}")
 
@@ -257,8 +250,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a pipe that knows no dash must not end hours of work
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    parser = _parser()
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
+    name = f"cdgkd_utils {args.command}"
     try:
         return args.run(args) or 0
     except BrokenPipeError:  # somebody read enough
@@ -266,10 +259,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except (ValueError, OSError, RuntimeError) as error:
         denied = "no permission: " if isinstance(error, PermissionError) else ""
-        sys.stderr.write(f"{parser.prog} {args.command}: {denied}{error}\n")
+        sys.stderr.write(f"{name}: {denied}{error}\n")
         return 2
     except KeyboardInterrupt:
         # The interrupted cell's error would be reported once more, with its traceback, when Python exits.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        sys.stderr.write(f"{parser.prog} {args.command}: interrupted; what was finished is kept\n")
+        sys.stderr.write(f"{name}: interrupted; what was finished is kept\n")
         return 130

@@ -137,10 +137,9 @@ class Params:
 
     def for_notebook(self) -> dict[str, object]:
         """The parameters as a notebook takes them: five by name, what else differs from its default in `options`."""
-        values, default = self.as_dict(), Params().as_dict()
-        options = {name: value for name, value in values.items() if value != default[name]}
-        first = {name: values[name] for name in ("dataset", "data_root", "target", "profile", "seed")}
-        return first | {"options": {name: value for name, value in options.items() if name not in first}}
+        default, first = Params().as_dict(), ("dataset", "data_root", "target", "profile", "seed")
+        more = {n: value for n, value in self.as_dict().items() if n not in first and value != default[n]}
+        return {name: getattr(self, name) for name in first} | {"options": more}
 
     @property
     def is_twin(self) -> bool:
@@ -200,12 +199,11 @@ def _refuse_unknown(names: list[str], known: Mapping[str, object], what: str) ->
 def _parameter_cells(history: object, known: set[str]) -> Iterator[set[str]]:
     """Names set by each cell of IPython's history that sets plain values only, among them a parameter."""
     for source in history if isinstance(history, list) else ():
+        names = set()
         try:
-            body = ast.parse(source).body
-            targets = [t for node in body for t in (node.targets if isinstance(node, ast.Assign) else [node.target])]
-            for node in body:
+            for node in ast.parse(source).body:
                 ast.literal_eval(node.value)
-            names = {target.id for target in targets}
+                names |= {target.id for target in (node.targets if isinstance(node, ast.Assign) else [node.target])}
         except (SyntaxError, ValueError, AttributeError, TypeError):
             continue  # no cell of plain values
         if names & known or source.startswith("# Parameters"):  # the latter: papermill's

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import nbformat
 import papermill
@@ -56,26 +55,13 @@ def _chosen(only: str) -> list[Path]:
 
 
 def execute(params: Params, out: Path, only: str = "") -> Iterator[Path]:
-    """Execute the notebooks in order into `out`; yield each one's copy when it is done, and keep one that fails too.
-
-    A NotebookError holds the error of a cell that failed and names the stored copy.
-    """
+    """Execute the notebooks in order into `out`; yield each copy when it is done. One that fails is kept, too, and named
+    with its cell's error by a NotebookError."""
     chosen = _chosen(only)
     out.mkdir(parents=True, exist_ok=True)
     for notebook in chosen:
         _papermill(notebook, out / notebook.name, params.for_notebook())
         yield out / notebook.name
-
-
-class _Kernel(AsyncKernelManager):
-    """The running interpreter, whatever `python3` means on JUPYTER_PATH."""
-
-    environment: ClassVar[dict[str, str]] = {}
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python", env=self.environment)
 
 
 def _papermill(source: Path, target: Path, parameters: dict) -> None:
@@ -86,26 +72,24 @@ def _papermill(source: Path, target: Path, parameters: dict) -> None:
         # Bars would end up as text; a relative home would be another place there; nobody's start-up files.
         env = {"TQDM_DISABLE": "1", "CDGKD_HOME": str(home()), "IPYTHONDIR": place, "JUPYTER_RUNTIME_DIR": place}
         env |= {name: value for name, value in USUAL.items() if name not in os.environ}
-        talk = {"connection_file": str(Path(place) / "kernel.json")}
-        if os.name == "posix":  # over files, not over TCP ports that two runs could both grab
-            talk["transport"] = "ipc"
-        kernel = type("Kernel", (_Kernel,), {"environment": env})
+        way = "ipc" if os.name == "posix" else "tcp"  # files, not ports that two runs could both grab
+        talk = {"connection_file": str(Path(place) / "kernel.json"), "transport": way}
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec = KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python", env=env)
+        kernel = type("Kernel", (AsyncKernelManager,), {"kernel_spec": spec})  # whatever JUPYTER_PATH calls `python3`
         options = {"kernel_manager_class": kernel, "config": Config({"KernelManager": talk}), "cwd": str(source.parent)}
         try:
             papermill.execute_notebook(str(source), str(target), parameters, kernel_name="python3", **options)
         except papermill.PapermillExecutionError as error:
             said = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
             raise NotebookError(f"{source.name}, {said}\n(stored as {shown(target)})") from None
-    if not marker.is_file():
-        # A kernel that was killed leaves a notebook whose cells all claim to be completed.
+    if not marker.is_file():  # a kernel that was killed leaves a notebook whose cells all claim to be completed
         raise NotebookError(f"{source.name} did not reach its last cell (stored as {shown(target)})")
 
 
 def store(only: str = "") -> Iterator[Path]:
-    """Re-execute the committed notebooks with their default parameters and store them in place, cleaned.
-
-    One is replaced only when it ran through and its outputs may be shown; a NotebookError says why they may not.
-    """
+    """Re-execute the committed notebooks with their defaults; one that ran through, and whose outputs may be shown, is
+    replaced, cleaned. A NotebookError says why it may not."""
     for notebook in _chosen(only):
         temporary = notebook.with_name(f".{notebook.stem}.tmp.ipynb")
         try:
