@@ -55,8 +55,8 @@ def _chosen(only: str) -> list[Path]:
 
 
 def execute(params: Params, out: Path, only: str = "") -> Iterator[Path]:
-    """Execute the notebooks in order into `out`; yield each copy when it is done. One that fails is kept, too, and named
-    with its cell's error by a NotebookError."""
+    """Execute the notebooks in order into `out`; yield each copy when it is done. One that fails is kept, too, and
+    named with its cell's error by a NotebookError."""
     chosen = _chosen(only)
     out.mkdir(parents=True, exist_ok=True)
     for notebook in chosen:
