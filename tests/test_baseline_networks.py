@@ -138,25 +138,13 @@ def test_face_cnn_by_loops():
     assert n_parameters(model) == 3 * 768 * 128 + 128 + 2 * 128 + 2
 
 
-def test_lstm_by_loops():
-    model, power = EEGLSTM(), random(2, 8, 112)
-    w, output = named(model), model(power)
-
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
-
-    for n in range(2):
-        hidden, cell = np.zeros(64), np.zeros(64)
-        for step in values(power[n]):
-            gates = w["lstm.weight_ih_l0"] @ step + w["lstm.bias_ih_l0"]
-            gates += w["lstm.weight_hh_l0"] @ hidden + w["lstm.bias_hh_l0"]
-            i, f, g, o = np.split(gates, 4)
-            cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
-            hidden = sigmoid(o) * np.tanh(cell)
-        np.testing.assert_allclose(values(output.features["eeg"][n]), hidden, atol=1e-5)
-        logits = w["classifier.weight"] @ hidden + w["classifier.bias"]
-        np.testing.assert_allclose(values(output.logits[n]), logits, atol=1e-5)
-    assert n_parameters(model) == 4 * (64 * 112 + 64 * 64 + 64 + 64) + 2 * 64 + 2
+def test_lstm_ends_in_the_state_of_a_cell_stepped_by_hand():
+    model, power, cell = EEGLSTM(), random(2, 8, 112), torch.nn.LSTMCell(112, 64)
+    cell.load_state_dict({name.removesuffix("_l0"): w for name, w in model.lstm.state_dict().items()})
+    state = None
+    for step in power.unbind(1):
+        state = cell(step, state)
+    torch.testing.assert_close(model(power).features["eeg"], state[0])
 
 
 def test_token_fusion_by_loops():

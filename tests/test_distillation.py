@@ -15,7 +15,6 @@ from cdgkd_utils.methods.distillation import (
     ReleasedDenseGuidance,
     kd_divergence,
     reverse_divergence,
-    seeded_linear,
     selectivity_divergence,
 )
 from cdgkd_utils.methods.loss import UNRATED, CrossEntropy
@@ -68,14 +67,6 @@ def test_a_guide_that_excludes_a_class_has_the_limit_of_one_that_nearly_does(dty
     assert torch.isfinite(three)
 
 
-def test_the_gradient_tends_to_a_temperature_free_limit():
-    """At high temperature T² KL is a squared distance of centred logits over 2 K: its gradient does not vanish."""
-    x, guide = numbers(1, 16, 2).requires_grad_(), numbers(2, 16, 2)
-    gradient = torch.autograd.grad(kd_divergence(x, guide, 500.0), x)[0]
-    centred = (x - x.mean(1, keepdim=True)) - (guide - guide.mean(1, keepdim=True))
-    torch.testing.assert_close(gradient, centred.detach() / 2 / 16, rtol=1e-2, atol=1e-5)
-
-
 # ---- dense guidance ------------------------------------------------------------------------------
 
 
@@ -115,14 +106,6 @@ def test_the_posters_student_loss_by_loops(drop, reduction):
 def test_times_multiplies_the_guides_part_alone():
     one, three = (guided(times=times)(OUTPUT, Y, ROWS).parts for times in (1.0, 3.0))
     assert three["loss_ce"] == one["loss_ce"] and three["loss_kd_ta1"] == pytest.approx(3 * one["loss_kd_ta1"])
-
-
-def test_one_guide_is_never_dropped_by_number_and_half_the_time_by_chance():
-    for options, rate in (({"drop_exactly": 1}, 1.0), ({"drop_prob": 0.5}, 0.5)):
-        loss = DenseGuidance({"g": GUIDES["ta1"]}, generator=generator(), **options)
-        for _ in range(400):
-            loss(OUTPUT, Y, ROWS)
-        assert torch.stack(loss.kept_history).double().mean().item() == pytest.approx(rate, abs=5 * 0.025)
 
 
 def test_masks_come_from_the_generator_alone():
@@ -210,15 +193,6 @@ def test_fitnets_by_loops_and_its_gradient_reaches_student_and_regressor():
     student = build_model("student", 0)
     learned = {id(p) for group in loss.param_groups(student) for p in group["params"]}
     assert learned == {id(p) for p in (*student.parameters(), *loss.regressor.parameters())}
-
-
-def test_the_regressor_comes_from_its_generator_alone():
-    before = torch.get_rng_state()
-    one, same, other = (seeded_linear(50, 400, generator(s)) for s in (1, 1, 2))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(one.weight, same.weight) and not torch.equal(one.weight, other.weight)
-    assert one.weight.abs().max() <= 50**-0.5
-    assert one.weight.var().item() == pytest.approx(1 / 150, rel=0.03)  # uniform on ±b has variance b²/3
 
 
 # ---- NST -----------------------------------------------------------------------------------------

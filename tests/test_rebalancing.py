@@ -27,7 +27,6 @@ from cdgkd_utils.methods.rebalancing import (
 )
 from cdgkd_utils.models import build_model
 from cdgkd_utils.models.output import ModelOutput, unimodal_logits
-from cdgkd_utils.training import Inputs, TrainSettings, fit
 
 MODALITIES = ("eeg", "video")
 Z, Y = torch.tensor([[0.0, 0.0], [2.0, 0.0], [10.0, 4.0]]), torch.tensor([0, 0, 1])
@@ -263,17 +262,3 @@ def test_the_leading_encoder_is_slowed_and_both_get_noise_of_their_own_spread(ah
     assert torch.equal(changed["classifier.weight"], plain["classifier.weight"])
     resting = gradients(GradientModulation(generator=generator(), strength=0.4), model, data, epoch=51)
     assert all(torch.equal(resting[name], gradient) for name, gradient in plain.items())
-
-
-@pytest.mark.parametrize("make", [RebalancedCrossEntropy, PMR, lambda: GradientModulation(generator=generator(3))])
-def test_in_the_loop_the_log_has_the_columns_of_the_plots(make):
-    eeg, video, mask, y = batch(64, 0.3)
-    inputs = Inputs(eeg, video, mask, y, torch.arange(48), torch.arange(48, 64))
-    log = fit(build_model("teacher", 1), inputs, make(), TrainSettings(epochs=2, batch_size=16), seed=0).log
-    columns = ["imbalance_ratio", "video_weight", "eeg_weight", "proto_accuracy_eeg", "proto_accuracy_video"]
-    assert log[columns].notna().all(axis=None)
-    np.testing.assert_allclose(
-        log.filter(like="loss_").drop(columns=["train_loss", "val_loss"], errors="ignore").sum(axis=1),
-        log["train_loss"],
-        rtol=1e-5,
-    )

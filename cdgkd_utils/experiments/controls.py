@@ -1,14 +1,10 @@
-"""Where the phenomena can be seen: rebalancing and distillation on scanned digits, in a minute and without a download.
+"""Rebalancing and distillation on scikit-learn's 1,797 scanned digits, through the tables' losses, loop and guides.
 
-The 1,797 digits that scikit-learn ships, odd or even or all ten, go through the losses, the loop and the guides of the
-tables. What stands for the EEG is the slow or the clean view, what stands for the video the coloured or spoilt one.
+What stands for the EEG is the slow or the clean view, what stands for the video the coloured or spoilt one.
 """
-
-from __future__ import annotations
 
 import colorsys
 from collections.abc import Iterable
-from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -67,17 +63,11 @@ def _fusion(eeg: nn.Module, video: nn.Module, n_features: int, n_classes: int) -
     return FusionNet(eeg, video, nn.Linear(2 * n_features, n_classes), ("eeg", "video"), ("eeg", "video"))
 
 
-@lru_cache(maxsize=1)
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    images, digit = load_digits(return_X_y=True)
-    return (images / 16).astype(np.float32), digit
-
-
 def _shuffled(rng: np.random.Generator, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels: the digit modulo the number of classes, so 2 is odd or even and 10 every digit."""
-    images, digit = _digits()
+    images, digit = load_digits(return_X_y=True)
     order = rng.permutation(len(digit))
-    return images[order], digit[order] % n_classes
+    return (images[order] / 16).astype(np.float32), digit[order] % n_classes
 
 
 def _inputs(eeg: np.ndarray, video: np.ndarray, labels: np.ndarray, n_train: int, n_val: int) -> tuple[Inputs, Tensor]:
@@ -127,15 +117,9 @@ def fusion_control(
     Each seed deals images, colours, initial weights and mini-batches, alike for all methods. `agreements` are shares of
     training images whose colour is that of the label; in test it is that by chance. With 10 classes every digit is one.
 
-    Returns
-    -------
-    scores : DataFrame
-        ``agreement, seed, optimizer, method``; ``accuracy``, percent of test images; ``gain``, points over ``none`` of
-        the same seed (NaN without it); ``eeg_branch, video_branch``, percent of training images that are nearest to
-        their own class's prototype in the last epoch.
-    curves : DataFrame
-        ``agreement, seed, optimizer, method, epoch`` and, NaN where a method has none, ``imbalance_ratio``,
-        ``video_weight``, ``eeg_weight``, ``video_gradient_scale``, ``eeg_gradient_scale``.
+    Of scores, ``accuracy`` is percent of test images, ``gain`` points over ``none`` of the same seed, ``eeg_branch,
+    video_branch`` percent of training images that are nearest to their own class's prototype in the last epoch. Curves
+    are the epoch log's, NaN where a method has none.
     """
     scores, curves, case = [], [], ["agreement", "seed", "optimizer"]
     for agreement, seed in product(agreements, seeds):
@@ -162,13 +146,9 @@ def student_control(
 ) -> pd.DataFrame:
     """Does a teacher that sees more than the student help it, when labels are noisy and when they are not?
 
-    `flipped` are shares of wrong labels among the images to train with and to choose the epoch by.
-
-    Returns
-    -------
-    DataFrame
-        ``flipped, seed, method``; ``accuracy``, percent of test images whose true class is told; ``gain``, points over
-        ``ce`` of the same seed (NaN without it). Guides that were trained on the way are there by name, too.
+    `flipped` are shares of wrong labels among the images to train with and to choose the epoch by. ``accuracy`` is
+    percent of test images whose true class is told, ``gain`` points over ``ce`` of the same seed. Guides that were
+    trained on the way are there by name, too.
     """
     rows = []
     for share, seed in product(flipped, seeds):

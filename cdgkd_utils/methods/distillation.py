@@ -43,26 +43,11 @@ class DenseGuidance(CrossEntropy):
     (``nn.KLDivLoss()``), so that their lambda of 0.9 weighs CE to T² KL as 0.1 to 0.45; here it is 0.1 to 0.9.
     An unrated window, or a mini-batch of nothing else, is heard of from the guides alone.
 
-    Parameters
-    ----------
-    guide_logits : dict of str to Tensor, shape (n_all_windows, n_classes)
-        Logits of the frozen guides in evaluation mode, computed once; rows are looked up.
-    kd_weight : float
-        Lambda of DGKD.
-    temperature : float
-    drop_prob : float
-        Of each guide, drawn anew for each mini-batch (CDGKD): three guides are all silent in one of eight at 0.5.
-    drop_exactly : int
-        Drop so many guides in each mini-batch instead, never the last one: the rule of DGKD's released code.
-    generator : torch.Generator, optional
-        Needed when guides are dropped.
-    reduction : {"sum", "mean"}
-        ``sum`` over the guides that speak is the papers' form; ``mean`` divides by their number, which keeps the
-        step as long as with one guide.
-    times : float
-        Multiplies the guides' part and leaves the label's: 3 gives one guide the weight that three have together.
-
-    ``kept_history`` is a list of masks, shape (n_guides,), one per mini-batch.
+    `guide_logits`, shape (n_all_windows, n_classes) each, are those of the frozen guides in evaluation mode, computed
+    once. For each mini-batch guides are dropped anew with `drop_prob` each (CDGKD), or `drop_exactly` so many but never
+    the last (DGKD's released code); `generator` draws. The papers sum over the guides that speak; the reduction
+    ``mean`` keeps the step as long as with one. `times` multiplies the guides' part alone. ``kept_history`` has one
+    mask, shape (n_guides,), per mini-batch.
     """
 
     divergence = staticmethod(kd_divergence)
@@ -83,10 +68,8 @@ class DenseGuidance(CrossEntropy):
         if not guide_logits:
             raise ValueError("guide_logits is empty; a learner without guides is trained with CrossEntropy")
         if not 0 <= drop_prob < 1 or drop_exactly < 0 or (drop_prob > 0 and drop_exactly > 0):
-            raise ValueError(
-                f"drop_prob in [0, 1) or drop_exactly of 0 or more, not both, got {drop_prob} and {drop_exactly}"
-            )
-        if (drop_prob > 0 or drop_exactly > 0) and generator is None:
+            raise ValueError(f"drop_prob in [0, 1) or drop_exactly, not both, got {drop_prob} and {drop_exactly}")
+        if (drop_prob or drop_exactly) and generator is None:
             raise ValueError("dropping guides needs a generator of its own")
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be sum or mean, got {reduction!r}")

@@ -79,12 +79,10 @@ def guide_report(
     ----------
     guide : array-like, shape (n_windows,)
         Its P(high) on the student's training windows, as the student would hear it.
-    labels : array-like of {0, 1}, shape (n_windows,)
+    labels, groups : array-like, shape (n_windows,)
+        0 or 1, and the trial of each window.
     video : array-like, shape (n_windows, n_features), or (n_windows,)
-        Features of the face, or an out-of-fold prediction made elsewhere. Never a prediction by a model that saw
-        the trial: it would contain the label's chance.
-    groups : array-like, shape (n_windows,)
-        Trial of each window.
+        Features of the face, or a prediction by a model that never saw the trial.
     seed : int
         Of folds and bootstrap.
     out_of_fold : array-like, shape (n_windows,), optional
@@ -97,8 +95,8 @@ def guide_report(
     Returns
     -------
     GuideReport
-        ``distil`` if the margin reaches 0.1 and its interval of 95 % lies above 0; ``do not distil`` if that lies
-        below 0; else ``distil gently``. How often that is right is known on the twin alone, see ``docs/method.md``.
+        ``distil`` if the margin reaches 0.1 and its interval of 95 % lies above 0, ``do not distil`` if that lies below
+        0, else ``distil gently``. How often that is right is known on the twin alone, see ``docs/method.md``.
     """
     prediction = np.asarray(video, float)
     if prediction.ndim > 1:

@@ -110,22 +110,9 @@ class EmotionKDLoss(CrossEntropy):
     feedback has no path to the teacher. The teacher is in evaluation mode throughout, and the student inside the
     feedback, which so differentiates one fixed function.
 
-    Parameters
-    ----------
-    teacher : Module
-        Trained by cross-entropy; the loss works on a copy.
-    inputs : Batches
-        Where the teacher's inputs are looked up.
-    n_in : int
-        Width of the student's feature.
-    generator : torch.Generator
-        Draws the regressor's initial weights and the feedback's batches.
-    feature : str
-        Which of the student's features is compared with the teacher's ``classifier_input``.
-    weights : tuple of float
-        e1, e2, e3. There is no temperature.
-    teacher_lr_ratio : float
-        Learning rate of the teacher over the student's. The authors' is 50 (5e-5 over 1e-6).
+    `teacher`, trained by cross-entropy, is copied; `inputs` are where its inputs are looked up; `generator` draws the
+    regressor, from `n_in` features of the student named `feature`, and batches. `weights` are e1, e2, e3.
+    `teacher_lr_ratio` is its learning rate over the student's; the authors' is 50 (5e-5 over 1e-6).
     """
 
     def __init__(

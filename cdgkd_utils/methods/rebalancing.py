@@ -107,17 +107,9 @@ def prototype_state(output: ModelOutput, labels: Tensor) -> dict[str, float]:
 class RebalancedCrossEntropy(CrossEntropy):
     """CE + strength · (video_weight · PCE_video + eeg_weight · PCE_eeg).
 
-    Prototypes and ratio come from the whole training part, in evaluation mode, before each epoch.
-
-    Parameters
-    ----------
-    mode : {"adaptive", "constant", "none"}
-        ``adaptive`` is the poster's rule; ``constant`` holds eeg_weight = 1 and ignores the ratio (control);
-        ``none`` only measures.
-    strength : float
-        Alpha of the papers.
-    momentum : float
-        Of the prototypes, per epoch.
+    Prototypes and ratio come from the whole training part, in evaluation mode, before each epoch. Mode ``adaptive`` is
+    the poster's rule, ``constant`` holds eeg_weight = 1 (control), ``none`` only measures. `strength`
+    is the papers' alpha, `momentum` the prototypes', per epoch.
     """
 
     def __init__(self, *, mode: str = "adaptive", strength: float = 10.0, momentum: float = 0.5):
