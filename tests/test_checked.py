@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cdgkd_utils.experiments.derived import derive
+from cdgkd_utils.experiments.losses import derive
 from cdgkd_utils.experiments.losses import Given, Guide, build_loss
 from cdgkd_utils.experiments.recipes import RECIPES, find_recipe, table_recipes
 from cdgkd_utils.methods.distillation import DenseGuidance

@@ -11,7 +11,7 @@ from planted import PLANTED, planted_study, planted_windows
 
 from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.experiments import runs
-from cdgkd_utils.experiments.derived import calibrated_temperature, derive
+from cdgkd_utils.experiments.losses import calibrated_temperature, derive
 from cdgkd_utils.experiments.losses import Guide
 from cdgkd_utils.experiments.recipes import N_PARTS, RECIPES
 from cdgkd_utils.experiments.runs import Experiment

@@ -96,7 +96,7 @@ def test_a_history_lies_with_its_run_and_goes_with_it(experiment, home, no_train
     experiment.run(PLAIN, again=True)  # takes the place of the recorded run
     second = record_history(experiment, PLAIN)
     assert second.log.equals(experiment.run(PLAIN).log) and same_log(first.log, second.log)
-    path = experiment.folder(PLAIN) / "history.joblib"
+    path = runs.run_folder("fusion", runs.run_key(experiment.spec(PLAIN))) / "history.joblib"
     path.write_bytes(path.read_bytes()[:-200])  # a damaged one is recorded again
     third = record_history(experiment, PLAIN)
     assert all(np.array_equal(third.embeddings[m], first.embeddings[m]) for m in ("eeg", "video"))

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from cdgkd_utils.data.splits import trial_ids
 from cdgkd_utils.data.twin import eeg_posterior
-from cdgkd_utils.experiments.derived import derive
+from cdgkd_utils.experiments.losses import derive
 from cdgkd_utils.experiments.losses import Guide
 from cdgkd_utils.experiments.recipes import RECIPES
 from cdgkd_utils.experiments.runs import Experiment

@@ -146,7 +146,7 @@ def guided(by_protocol, tmp_path, monkeypatch):
 
 def plant(guided, part, row):
     """The guide's record says that it saw one window more."""
-    identity = guided.experiment._identity()
+    identity = guided.experiment.fold_data.identity()
     model = guided.teacher.model()
     store_run(guided.teacher, model, identity | {part: np.append(identity[part], row)}, again=True)
 
@@ -257,7 +257,7 @@ def test_a_tuned_recipe_can_be_trained_again(tuning, monkeypatch):
 
 def test_a_guide_is_tuned_before_it_teaches(tuning):
     experiment = tuning(3)
-    learner = experiment.learner(RECIPES["kd"], {TEACHER: experiment._guide(TEACHER, False)})
+    learner = experiment.learner(RECIPES["kd"], {TEACHER: experiment.guide(TEACHER)})
     assert np.array_equal(learner.loss.guide_logits[0].numpy(), experiment.run(TEACHER).logits)
     assert experiment.run("kd").spec["guides"] == [runs.run_key(experiment.spec(experiment.recipe(TEACHER)))]
 

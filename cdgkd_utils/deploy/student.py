@@ -26,7 +26,7 @@ from ..data.constants import N_FRAMES, N_VIDEO_FEATURES
 from ..data.features import extractor as open_extractor
 from ..data.load import new_folder
 from ..data.types import VIDEO_CLIP, Normaliser
-from ..experiments.derived import calibrated_temperature
+from ..experiments.losses import calibrated_temperature
 from ..experiments.runs import Experiment, RunRecord, run_key
 from ..experiments.study import Study
 from ..models import build_model

@@ -6,7 +6,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import queue
 import re
 import threading
 import time
@@ -18,13 +17,12 @@ from pathlib import Path
 
 import dask
 import torch
-from distributed import Client, Future, LocalCluster, as_completed, get_worker
+from distributed import Client, LocalCluster, get_worker
 from tqdm.auto import tqdm
 
 from ..config import Params, home
 from .recipes import RECIPES, Recipe
-from .records import RunError, run_folder, run_key
-from .runs import Experiment
+from .runs import Experiment, RunError, run_folder, run_key
 from .study import Study
 
 # As in the Makefile: one thread per process, and freed memory is kept for the next mini-batch (glibc).
@@ -39,10 +37,7 @@ class ClusterError(RuntimeError):
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run that a grid needs: one setting of a recipe (its `grid` is empty), and the names of those it waits for.
-
-    `own` are the recipes of one's own that a worker has to know by name.
-    """
+    """One run: one setting of a recipe, the names of the runs it waits for, and all recipes of the user's own."""
 
     name: str
     key: str
@@ -93,20 +88,19 @@ def forget_data() -> None:
 
 def make_run(run: PlannedRun, home_folder: str, before: Sequence[Outcome] = ()) -> Outcome:
     """Make one run, in a worker process or in this one; a run without a target only prepares its windows."""
-    failed = next((outcome for outcome in before if outcome.error), None)
-    if failed is not None:
+    for failed in (outcome for outcome in before if outcome.error):
         return Outcome(run.name, failed.error, failed.blocked_by or failed.name)
     os.environ["CDGKD_HOME"] = home_folder
     try:
-        if not run.target:
+        if run.target:
+            _choose_gpu()
+            RECIPES.update({recipe.name: recipe for recipe in run.own})
+            experiment = _experiment(run.params, run.data_key, run.target, run.fold, run.selection)
+            if run_key(experiment.spec(run.recipe)) != run.key:
+                raise RunError("the worker's code, CDGKD_PRECISION or CDGKD_BATCH is another than where it was planned")
+            experiment.run(run.recipe)
+        else:
             _study(run.params, run.data_key)
-            return Outcome(run.name)
-        _choose_gpu()
-        RECIPES.update({recipe.name: recipe for recipe in run.own})
-        experiment = _experiment(run.params, run.data_key, run.target, run.fold, run.selection)
-        if run_key(experiment.spec(run.recipe)) != run.key:
-            raise RunError("the worker's code, CDGKD_PRECISION or CDGKD_BATCH is another than where it was planned")
-        experiment.run(run.recipe)
     except Exception as error:
         text = " ".join(str(error).split())
         return Outcome(run.name, text if isinstance(error, RunError) else f"{type(error).__name__}: {text}")
@@ -123,36 +117,31 @@ def _choose_gpu() -> None:
 
 
 def run_on(client: Client, runs: Sequence[PlannedRun], ended: Callable[[Outcome], None]) -> None:
-    # Two grids on one scheduler must not share tasks: the one that ends first would take its own away.
-    token = f"{os.getpid()}-{time.time_ns():x}"
+    """Make runs on a cluster, each after those before it that it waits for; `ended` gets how each ended."""
+    token = f"{os.getpid()}-{time.time_ns():x}"  # two grids on one scheduler share no tasks
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     declared = any(worker["resources"].get("GPU", 0) for worker in workers)
-    futures: dict[str, Future] = {}
+    futures = {}
     for place, one in enumerate(runs):
         before = [futures[name] for name in (*one.guides, one.data_key) if name in futures]
         options = {"resources": {"GPU": 1}} if declared and one.target and one.recipe.kind == "network" else {}
         # Fold by fold: a process goes on with the data it has, and tables fill from the top.
         options |= {"key": f"{one.name}-{token}", "pure": False, "priority": -place}
         futures[one.name] = client.submit(make_run, one, str(home()), before, **options)
-    names = {future.key: name for name, future in futures.items()}
     windows = {one.data_key for one in runs}
-    waiting = as_completed(list(futures.values()), loop=client.loop, raise_errors=False)
     try:
         while futures:
-            for future in waiting.next_batch(block=False) if not waiting.is_empty() else ():
-                name = names[future.key]
+            for name in [name for name, future in futures.items() if future.done()]:
+                future = futures.pop(name)
                 if client.status != "running" or future.status == "cancelled":
                     raise ClusterError(GONE)
                 if future.status == "finished":
                     outcome = future.result()
                 else:  # the task itself returns its errors: what is left are processes that died under it
-                    reason = " ".join(str(future.exception()).split())
-                    outcome = Outcome(name, f"its processes died again and again ({reason}); out of memory?")
-                del futures[name]
+                    outcome = Outcome(name, f"its processes died again and again ({future.exception()}); no memory?")
                 if name not in windows:
                     ended(outcome)
-                future.release()
-            if client.status != "running":  # as_completed would wait for ever
+            if client.status != "running":
                 raise ClusterError(GONE)
             time.sleep(0.05)
     except (OSError, CancelledError, TimeoutError) as lost:
@@ -164,23 +153,20 @@ def run_on(client: Client, runs: Sequence[PlannedRun], ended: Callable[[Outcome]
 
 @contextlib.contextmanager
 def connected(on: str, n_workers: int) -> Iterator[Client]:
-    """A client of a scheduler; one that is started here ends with the block."""
+    """A client of a running scheduler (its address or file), or of processes here that end with the block."""
     if on:
         with _remote(on) as client:
             yield client
         return
+    # The fifth death of a worker under a task is the task's fault. The profile takes a twentieth of a core from the runs.
     settings = {
-        "distributed.scheduler.allowed-failures": 5,  # deaths of workers under one task: it must be the reason
-        "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
-        # What dask measures of its own processes takes up to a twentieth of a core from the runs.
-        "distributed.worker.profile.enabled": False,
-        "distributed.admin.system-monitor.interval": "5s",
-        "distributed.admin.system-monitor.gil.enabled": False,
-        "distributed.admin.tick.interval": "500ms",
+        "scheduler.allowed-failures": 5,
+        "nanny.pre-spawn-environ": ENVIRONMENT,
+        "worker.profile.enabled": False,
     }
-    # No memory limit of dask's own: it would pause or kill a run at a share of this machine that suits nobody.
+    settings = {f"distributed.{name}": value for name, value in settings.items()}
+    # No memory limit of dask's own, which would pause or kill a run; no dashboard, whose port may be taken.
     options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": "CRITICAL"}
-    # No dashboard; its port would be taken by another grid on this machine.
     options |= {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
     with (
         dask.config.set(settings),
@@ -192,25 +178,21 @@ def connected(on: str, n_workers: int) -> Iterator[Client]:
 
 def _remote(on: str) -> Client:
     """A client of a running scheduler, within one deadline for all that is said before it counts as found."""
-    address = on
-    if "://" not in on:
-        try:
-            address = json.loads(Path(on).expanduser().read_text())["address"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ClusterError(
-                f"--on {on}: expected the file of a running scheduler ('dask scheduler --scheduler-file {on}'): {error}"
-            ) from error
-    found: queue.Queue = queue.Queue()
+    try:
+        address = on if "://" in on else json.loads(Path(on).expanduser().read_text())["address"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ClusterError(
+            f"--on {on}: expected the file of a running scheduler ('dask scheduler --scheduler-file {on}'): {error}"
+        ) from error
+    found: list[Client] = []
 
     def connect() -> None:
-        try:
-            found.put(Client(address, timeout=CONNECT_SECONDS, set_as_default=False))
-        except Exception as error:
-            found.put(error)
+        with contextlib.suppress(Exception):
+            found.append(Client(address, timeout=CONNECT_SECONDS, set_as_default=False))
 
-    threading.Thread(target=connect, daemon=True).start()
-    with contextlib.suppress(queue.Empty):
-        client = found.get(timeout=CONNECT_SECONDS)
-        if isinstance(client, Client):
-            return client
-    raise ClusterError(f"--on {on}: no scheduler answers at {address}; is it running?")
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    if not found:
+        raise ClusterError(f"--on {on}: no scheduler answers at {address}; is it running?")
+    return found[0]

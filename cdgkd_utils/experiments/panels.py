@@ -12,17 +12,15 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from ..config import home
 from ..methods.rebalancing import MODALITIES
 from ..training import Inputs, fit, predict
 from .recipes import RECIPES, TEACHER, Recipe, find_recipe
-from .runs import Experiment, Learner, RunRecord, run_key
+from .runs import Experiment, Learner, RunRecord, run_folder, run_key
 from .study import FoldData, Study
 
 N_SHOWN = 150  # windows at most, of the training and of the validation part each
-PARTS = ("train", "val")
 MAX_FRAMES = 32
 MAX_EPOCHS = 16  # of a try
 # SGD as for the compact networks in all tables; Adam needs smaller steps.
@@ -71,74 +69,54 @@ def record_history(
 ) -> History:
     """Train a rebalanced or plain teacher and record its course; a history that is stored is read back.
 
-    Watching changes nothing: the recorded training is the run itself, in whose folder the history lies.
-
-    There is a frame per epoch, or for every second (third, ...) where there would be more than ``MAX_FRAMES``. Of a
-    tuned recipe the chosen setting is recorded; other parameters as in ``Experiment.run``.
+    Watching changes nothing: the recorded training is the run itself, in whose folder the history lies. There is a
+    frame per epoch, or for every second (third, ...) where there would be more than ``MAX_FRAMES``. Of a tuned recipe
+    the chosen setting is recorded; other parameters as in ``Experiment.run``.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if recipe.loss != "rebalanced":
         raise ValueError(f"recipe {recipe.name}: expected loss 'rebalanced', got {recipe.loss!r}")
-    variants = experiment.variants(recipe)
-    if len(variants) > 1:  # the one that tuning prefers
-        key = run_key(experiment.run(recipe).spec)
-        variants = [one for one in variants if run_key(experiment.spec(one)) == key]
-    path = experiment.folder(variants[0]) / "history.joblib"
+    variants = {run_key(experiment.spec(one)): one for one in experiment.variants(recipe)}
+    key = run_key(experiment.run(recipe).spec) if len(variants) > 1 else next(iter(variants))
+    path = run_folder(recipe.name, key) / "history.joblib"
     if again:
         path.unlink(missing_ok=True)
 
     def record() -> History:
-        recorder = _Recorder(_shown_rows(experiment.fold_data), on_epoch)
-        run = experiment.run(variants[0], again=True, watch=recorder.watch, progress=progress)
-        return recorder.history(run, experiment.fold_data)
+        data, parts = experiment.fold_data, {"train": experiment.split.train, "val": experiment.split.val}
+        rng = np.random.default_rng([data.seed, data.fold])  # the same windows for every recipe of a fold
+        shown = [np.sort(rng.choice(rows, size=min(N_SHOWN, len(rows)), replace=False)) for rows in parts.values()]
+        rows, named = np.concatenate(shown), np.repeat(list(parts), [len(one) for one in shown])
+        epochs, frames, prototypes = [], {m: [] for m in MODALITIES}, {m: [] for m in MODALITIES}
+
+        def watch(learner: Learner) -> OnEpoch:
+            step, device = -(-learner.settings.epochs // MAX_FRAMES), learner.inputs.labels.device
+
+            def embed() -> dict[str, np.ndarray]:
+                features = predict(learner.model, learner.inputs, torch.from_numpy(rows).to(device)).features
+                return {m: features[m].cpu().numpy() for m in MODALITIES}
+
+            state = embed()
+
+            def after_epoch(log: pd.DataFrame) -> None:
+                nonlocal state
+                if (len(log) - 1) % step == 0:  # how it began, and the prototypes that the loss then took from that
+                    epochs.append(len(log) - 1)
+                    for m in MODALITIES:
+                        frames[m].append(state[m])
+                        prototypes[m].append(learner.loss.prototypes[m].value.cpu().numpy().copy())
+                if len(log) % step == 0 and len(log) < learner.settings.epochs:
+                    state = embed()
+                if on_epoch is not None:
+                    on_epoch(log)
+
+            return after_epoch
+
+        run = experiment.run(variants[key], again=True, watch=watch, progress=progress)
+        stacked = ({m: np.stack(kept[m]) for m in MODALITIES} for kept in (frames, prototypes))
+        return History(run.name, run.log, np.array(epochs), *stacked, rows, data.labels[rows], named)
 
     return _kept(path, record)
-
-
-def _shown_rows(data: FoldData) -> Tensor:
-    """Some training windows, then some validation windows, each ascending; the same for every recipe of a fold."""
-    rng = np.random.default_rng([data.seed, data.fold])
-    parts = (data.inputs.train.numpy(), data.inputs.val.numpy())
-    drawn = [np.sort(rng.choice(rows, size=min(N_SHOWN, len(rows)), replace=False)) for rows in parts]
-    return torch.from_numpy(np.concatenate(drawn))
-
-
-class _Recorder:
-    """Collects frames during one training."""
-
-    def __init__(self, rows: Tensor, on_epoch: OnEpoch | None):
-        self.rows, self.on_epoch, self.epochs = rows, on_epoch, []
-        self.embeddings, self.prototypes = ({m: [] for m in MODALITIES} for _ in range(2))
-
-    def watch(self, learner: Learner) -> OnEpoch:
-        """What to call after each epoch of the learner's training."""
-        step = -(-learner.settings.epochs // MAX_FRAMES)
-        state = self._embed(learner)
-
-        def after_epoch(log: pd.DataFrame) -> None:
-            nonlocal state
-            epoch = len(log) - 1
-            if epoch % step == 0:  # the state in which it began, with the prototypes that the loss then took from it
-                self.epochs.append(epoch)
-                for m in MODALITIES:
-                    self.embeddings[m].append(state[m])
-                    self.prototypes[m].append(learner.loss.prototypes[m].value.cpu().numpy().copy())
-            if (epoch + 1) % step == 0 and epoch + 1 < learner.settings.epochs:
-                state = self._embed(learner)
-            if self.on_epoch is not None:
-                self.on_epoch(log)
-
-        return after_epoch
-
-    def _embed(self, learner: Learner) -> dict[str, np.ndarray]:
-        features = predict(learner.model, learner.inputs, self.rows.to(learner.inputs.labels.device)).features
-        return {m: features[m].cpu().numpy() for m in MODALITIES}
-
-    def history(self, record: RunRecord, data: FoldData) -> History:
-        rows = self.rows.numpy()
-        frames = ({m: np.stack(kept[m]) for m in MODALITIES} for kept in (self.embeddings, self.prototypes))
-        parts = np.where(np.isin(rows, data.inputs.train.numpy()), *PARTS)
-        return History(record.name, record.log, np.array(self.epochs), *frames, rows, data.labels[rows], parts)
 
 
 def train_try(
@@ -170,13 +148,11 @@ def train_try(
     DataFrame
         The epoch log, without early stopping.
     """
-    for name, percent in (("eeg_signal", eeg_signal), ("video_signal", video_signal)):
-        if not 0 <= percent <= 100:
-            raise ValueError(f"{name}: expected 0 to 100 (percent of windows), got {percent}")
-    if not 0 <= strength < float("inf"):
-        raise ValueError(f"strength: expected 0 or more, got {strength}")
-    if optimiser not in OPTIMISERS:
-        raise ValueError(f"optimiser: expected one of {', '.join(OPTIMISERS)}, got {optimiser!r}")
+    for name, value in (("eeg_signal", eeg_signal), ("video_signal", video_signal)):
+        if not 0 <= value <= 100:
+            raise ValueError(f"{name}: expected 0 to 100 (percent of windows), got {value}")
+    if not 0 <= strength < float("inf") or optimiser not in OPTIMISERS:
+        raise ValueError(f"expected a strength of 0 or more and optimiser sgd or adam, got {strength}, {optimiser!r}")
     recipe = replace(RECIPES[TEACHER], selection="last_epoch", training=OPTIMISERS[optimiser], grid=())
     recipe = recipe.but(strength=float(strength))
     study = experiment.study
@@ -205,9 +181,9 @@ def n_epochs(experiment: Experiment) -> int:
 def exchanged(rows: np.ndarray, people: np.ndarray, percent: int, rng: np.random.Generator) -> np.ndarray:
     """Whose signal each of some rows gets when only `percent` of them keep their own: a permutation of `rows`.
 
-    Of every person the others exchange theirs in a circle: no signal is lost or seen twice, people keep their own
-    signals, and only the link between a moment's signal and its rating is cut. With the same generator a smaller
-    `percent` cuts the links of more windows, all of the larger one's among them.
+    Of every person the others exchange theirs in a circle: no signal is lost or seen twice, and only the link between a
+    moment's signal and its rating is cut. A smaller `percent` cuts the links of more windows, the larger one's among
+    them.
     """
     source = rows.copy()
     for person in np.unique(people):
@@ -219,8 +195,7 @@ def exchanged(rows: np.ndarray, people: np.ndarray, percent: int, rng: np.random
 
 def conditioned(data: FoldData, eeg_signal: int, video_signal: int) -> Inputs:
     """The inputs of a fold with less signal; windows of the test parts are left as they are."""
-    inputs, subjects = data.inputs, data.index["subject"].to_numpy()
-    moved: dict[str, Tensor] = {}
+    inputs, subjects, moved = data.inputs, data.index["subject"].to_numpy(), {}
     for number, (percent, names) in enumerate(((eeg_signal, ("eeg",)), (video_signal, ("video", "frame_mask")))):
         source = np.arange(len(data.labels))
         for part, rows in enumerate((inputs.train.numpy(), inputs.val.numpy())):
@@ -234,15 +209,12 @@ def conditioned(data: FoldData, eeg_signal: int, video_signal: int) -> Inputs:
 def chain_recipe(n_assistants: int, drop_prob: float) -> Recipe:
     """The student of a chain with fewer assistants (0 .. 2) or another drop probability (0 .. 1), nothing else changed.
 
-    The guides are those of CDGKD's own chain, which were trained with a drop probability of 0.5, so that students
-    differ in whom they hear and how often, not in what their guides know. Without assistants this is "KD + drop", or
-    KD when nothing is dropped; with two and 0.5 it is CDGKD: these are the same stored runs.
+    The guides are those of CDGKD's own chain, trained with a drop probability of 0.5. Without assistants this is
+    "KD + drop", or KD when nothing is dropped; with two and 0.5 it is CDGKD: these are the same stored runs.
     """
     guides = RECIPES["cdgkd"].guides
-    if n_assistants not in range(len(guides)):
-        raise ValueError(f"n_assistants: expected 0 to {len(guides) - 1}, got {n_assistants}")
-    if not 0 <= drop_prob < 1:
-        raise ValueError(f"drop_prob: expected a number from 0 up to, but not including, 1, got {drop_prob}")
+    if n_assistants not in range(len(guides)) or not 0 <= drop_prob < 1:
+        raise ValueError(f"expected 0 to 2 assistants and a drop probability below 1, got {n_assistants}, {drop_prob}")
     if n_assistants == 0:
         return RECIPES["kd_drop"].but(drop_prob=drop_prob) if drop_prob else RECIPES["kd"]
     return replace(RECIPES["cdgkd"].but(drop_prob=drop_prob), guides=guides[: 1 + n_assistants])
@@ -263,11 +235,11 @@ def train_chain(
         guide. Test windows are left alone: whoever turns a knob must not look at them.
     """
     recipe = chain_recipe(n_assistants, drop_prob)
-    n_epochs = experiment.settings(recipe).epochs
+    most = experiment.settings(recipe).epochs
 
     def on_epoch(log: pd.DataFrame) -> None:
         if tell is not None:
-            tell(min(1.0, len(log) / n_epochs), f"epoch {len(log)} of at most {n_epochs}")
+            tell(min(1.0, len(log) / most), f"epoch {len(log)} of at most {most}")
 
     record, val = experiment.run(recipe, on_epoch=on_epoch), experiment.inputs.val.numpy()
     said, taught = (one.logits[val].argmax(axis=1) for one in (record, experiment.run(TEACHER)))

@@ -27,7 +27,7 @@ class Recipe:
     loss: str | Callable = "ce"
     options: dict = field(default_factory=dict)  # of the loss or of the kind
     guides: tuple[str, ...] = ()  # recipes that teach it or that it is made from, largest first
-    kind: str = "network"  # trained by gradient; the others are of derived.KINDS
+    kind: str = "network"  # trained by gradient; the others are of losses.KINDS
     row: str = ""  # in the table, when that has another name
     deployed: str = ""  # model of what is kept and scored, when that is a part of the trained network
     part: int = -1  # the fifth of the training trials that a cross-fitted network does not see; -1 sees all
@@ -74,16 +74,18 @@ def source_of(thing: Callable, what: str) -> str:
 
 
 TEACHER = "fusion_rebalanced"
-_ADAPTIVE = {"mode": "adaptive"}
 _DENSE = {"kd_weight": 0.9, "temperature": 2.0}
 _DROP = _DENSE | {"drop_prob": 0.5}
+_SOFT = {"kd_weight": 0.9, "temperature": 1.0}
+_KD_WEIGHTS = ({"kd_weight": 0.5}, {"temperature": 4.0})
+_ALL, _ALL_DROP = (TEACHER, "ta1", "ta2_dense"), (TEACHER, "ta1_drop", "ta2_drop")
+_RELEASED = ("released_teacher", "released_ta1", "released_ta2")
+_PARTS = tuple(f"teacher_part{part}" for part in range(N_PARTS))
+_EEG_PARTS = tuple(f"eeg_part{part}" for part in range(N_PARTS))
 # What the check before distilling leads to: no guide, a gentle one, or the EEG-only teacher at full weight. In the
 # control the guide is shuffled, and gentle at most: at full weight a shuffled guide harms by itself.
 _CHECKED = {"do not distil": "ce", "distil gently": "kd_gentle@eeg", "cannot say": "kd_gentle@eeg", "distil": "kd@eeg"}
 _SHUFFLED = dict.fromkeys(_CHECKED, "kd_gentle@shuffled") | {"do not distil": "ce"}
-_PARTS = tuple(f"teacher_part{part}" for part in range(N_PARTS))
-_EEG_PARTS = tuple(f"eeg_part{part}" for part in range(N_PARTS))
-_KD_WEIGHTS = ({"kd_weight": 0.5}, {"temperature": 4.0})
 
 
 def _weights(*values: float) -> tuple[dict, ...]:
@@ -94,12 +96,27 @@ def _fusion(name: str, loss: str = "rebalanced", *grid: dict, **options) -> Reci
     return Recipe(name, "teacher", 2, loss, options, grid=grid)
 
 
-def _guided(name: str, model: str, table: int, guides: tuple[str, ...], options: dict, **more) -> Recipe:
+def _guided(name: str, guides: tuple[str, ...], options: dict = _DENSE, model="student", table=1, **more) -> Recipe:
     return Recipe(name, model, table, "dense", options, guides, **{"grid": _KD_WEIGHTS} | more)
+
+
+def _control(name: str, guides: tuple[str, ...], **options) -> Recipe:
+    return _guided(name, guides, _DENSE | options, table=0, grid=())
+
+
+def _hints(name: str, weight: float, *grid: float, table: int = 1, **options) -> Recipe:
+    return Recipe(
+        name, "student", table, name.split("_")[0], {"weight": weight} | options, (TEACHER,), grid=_weights(*grid)
+    )
 
 
 def _checked(name: str, table: int, students: dict[str, str]) -> Recipe:
     return Recipe(name, "student", table, "", students, ("eeg_report", *dict.fromkeys(students.values())), "checked")
+
+
+def _released(model: str, n_guides: int) -> Recipe:
+    name, more = f"released_{'cdgkd' if model == 'student' else model}", {"training": {"train_mode": False}}
+    return Recipe(name, model, 0, "released_dense", {}, _RELEASED[:n_guides], selection="last_epoch", **more)
 
 
 RECIPES = {
@@ -122,27 +139,25 @@ RECIPES = {
         _fusion("pmr_paper", "pmr"),
         _fusion(TEACHER, "rebalanced", {"strength": 1.0}, {"strength": 3.0}, mode="adaptive"),
         # Assistants, each taught by all larger networks, or (takd) by the next larger one only.
-        _guided("ta1", "ta1", 0, (TEACHER,), _DENSE),
-        _guided("ta2_takd", "ta2", 0, ("ta1",), _DENSE),
-        _guided("ta2_dense", "ta2", 0, (TEACHER, "ta1"), _DENSE),
-        _guided("ta1_drop", "ta1", 0, (TEACHER,), _DROP),
-        _guided("ta2_drop", "ta2", 0, (TEACHER, "ta1_drop"), _DROP),
+        _guided("ta1", (TEACHER,), model="ta1", table=0),
+        _guided("ta2_takd", ("ta1",), model="ta2", table=0),
+        _guided("ta2_dense", (TEACHER, "ta1"), model="ta2", table=0),
+        _guided("ta1_drop", (TEACHER,), _DROP, "ta1", 0),
+        _guided("ta2_drop", (TEACHER, "ta1_drop"), _DROP, "ta2", 0),
         # Table 1: video-only students.
         Recipe("ce", "student", 1),
         Recipe("ce_last", "student", 1, selection="last_epoch"),
         Recipe("ce_ls", "student", 1, options={"label_smoothing": 0.3}, grid=({"label_smoothing": 0.1},)),
-        _guided("kd", "student", 1, (TEACHER,), _DENSE),
-        _guided("kd_last", "student", 1, (TEACHER,), _DENSE, selection="last_epoch"),
-        _guided("kd_drop", "student", 1, (TEACHER,), _DROP),
-        Recipe(
-            "fitnets", "student", 1, "fitnets", {"weight": 10.0}, (TEACHER,), grid=({"weight": 1.0}, {"weight": 100.0})
-        ),
-        Recipe("nst", "student", 1, "nst", {"weight": 50.0}, (TEACHER,), grid=({"weight": 5.0}, {"weight": 500.0})),
-        _guided("takd", "student", 1, ("ta2_takd",), _DENSE),
+        _guided("kd", (TEACHER,)),
+        _guided("kd_last", (TEACHER,), selection="last_epoch"),
+        _guided("kd_drop", (TEACHER,), _DROP),
+        _hints("fitnets", 10.0, 1.0, 100.0),
+        _hints("nst", 50.0, 5.0, 500.0),
+        _guided("takd", ("ta2_takd",)),
         Recipe("emotionkd", "student", 1, "emotionkd", {}, ("emotionkd_teacher",)),
         Recipe("ambokd", "ambokd", 1, "ambokd", {"temperature": 4.0, "exponent": 3.0}, deployed="student"),
-        _guided("dense", "student", 1, (TEACHER, "ta1", "ta2_dense"), _DENSE),
-        _guided("cdgkd", "student", 1, (TEACHER, "ta1_drop", "ta2_drop"), _DROP),
+        _guided("dense", _ALL),
+        _guided("cdgkd", _ALL_DROP, _DROP),
         # Five teachers that each miss a fifth of the training trials, averaged (bagged) or each heard only on trials it
         # did not see (oof); and the truth itself, which only the twin knows.
         *(Recipe(name, "teacher", 0, "rebalanced", {"mode": "adaptive"}, part=n) for n, name in enumerate(_PARTS)),
@@ -150,47 +165,32 @@ RECIPES = {
         Recipe("oof", kind="oof", guides=_PARTS),
         Recipe("oracle", kind="oracle"),
         # The same of the EEG-only teacher; what a perfect one would say; a guide shuffled between the trials of one
-        # label, which leaves it as right and as sure as it was.
+        # label, which leaves it as right and as sure as it was; the check before distilling, stored like a run.
         *(Recipe(name, "eeg", part=n) for n, name in enumerate(_EEG_PARTS)),
         Recipe("eeg_oof", kind="oof", guides=_EEG_PARTS),
         Recipe("oracle_eeg", kind="oracle_eeg"),
         Recipe("eeg_shuffled", kind="shuffled", guides=("eeg",)),
         Recipe("fused_shuffled", kind="shuffled", guides=(TEACHER,)),
-        Recipe("eeg_report", kind="report", guides=("eeg",)),  # the check before distilling, stored like a run
-        _guided("kd_gentle", "student", 0, (TEACHER,), {"kd_weight": 0.5, "temperature": 2.0}, grid=()),
-        _guided("kd_bagged", "student", 1, ("bagged",), {"kd_weight": 0.9, "temperature": 1.0}),
-        _guided(
-            *("kd_oof", "student", 1, ("oof",), {"kd_weight": 0.5, "temperature": 1.0}),
-            grid=({"kd_weight": 0.9}, {"temperature": 4.0}),
-        ),
-        _guided("kd_oracle", "student", 1, ("oracle",), {"kd_weight": 0.9, "temperature": 1.0}),
+        Recipe("eeg_report", kind="report", guides=("eeg",)),
+        _control("kd_gentle", (TEACHER,), kd_weight=0.5),
+        _guided("kd_bagged", ("bagged",), _SOFT),
+        _guided("kd_oof", ("oof",), _SOFT | {"kd_weight": 0.5}, grid=({"kd_weight": 0.9}, {"temperature": 4.0})),
+        _guided("kd_oracle", ("oracle",), _SOFT),
         _checked("checked", 1, _CHECKED),
         _checked("checked_shuffled", 0, _SHUFFLED),
         # Controls, in no table: rows that differ only in what they are named after. Guides by mean instead of sum; one
         # guide with the weight that three have together, or CDGKD's on average; exactly one guide silent in each batch;
         # NST on the maps that the student has, too; a constant weight as large as the adaptive one is on average.
-        _guided("dense_mean", "student", 0, (TEACHER, "ta1", "ta2_dense"), _DENSE | {"reduction": "mean"}, grid=()),
-        _guided("kd_x3", "student", 0, (TEACHER,), _DENSE | {"times": 3.0}, grid=()),
-        _guided("kd_x1_5", "student", 0, (TEACHER,), _DENSE | {"times": 1.5}, grid=()),
-        _guided("takd_x3", "student", 0, ("ta2_takd",), _DENSE | {"times": 3.0}, grid=()),
-        _guided(
-            "cdgkd_drop_one", "student", 0, (TEACHER, "ta1_drop", "ta2_drop"), _DENSE | {"drop_exactly": 1}, grid=()
-        ),
-        Recipe(
-            *("nst_video", "student", 0, "nst", {"weight": 0.5, "maps": ("video",)}, (TEACHER,)),
-            grid=({"weight": 0.05}, {"weight": 5.0}),
-        ),
+        _control("dense_mean", _ALL, reduction="mean"),
+        _control("kd_x3", (TEACHER,), times=3.0),
+        _control("kd_x1_5", (TEACHER,), times=1.5),
+        _control("takd_x3", ("ta2_takd",), times=3.0),
+        _control("cdgkd_drop_one", _ALL_DROP, drop_exactly=1),
+        _hints("nst_video", 0.5, 0.05, 5.0, table=0, maps=("video",)),
         Recipe("fusion_constant_dose", "teacher", 0, "rebalanced", {"mode": "constant", "dose": 0.12}),
         # What the released code trains (notebook 06): cross-entropy in inference mode, last epoch kept.
         Recipe("released_teacher", "teacher", loss="rebalanced", options={"mode": "none"}),
-        *(
-            Recipe(name, model, 0, "released_dense", {}, guides, selection="last_epoch", training={"train_mode": False})
-            for name, model, guides in (
-                ("released_ta1", "ta1", ("released_teacher",)),
-                ("released_ta2", "ta2", ("released_teacher", "released_ta1")),
-                ("released_cdgkd", "student", ("released_teacher", "released_ta1", "released_ta2")),
-            )
-        ),
+        *(_released(model, n) for n, model in enumerate(("ta1", "ta2", "student"), 1)),
     )
 }
 
@@ -211,16 +211,8 @@ def table_recipes(table: int, *, with_truth: bool = True) -> list[str]:
 
 
 # Short names of guides; any recipe may be one, too.
-GUIDES = {
-    "fused": TEACHER,
-    "eeg": "eeg",
-    "video": "video",
-    "shuffled": "eeg_shuffled",
-    "oracle": "oracle",
-    "oracle_eeg": "oracle_eeg",
-    "bagged": "bagged",
-    "oof": "oof",
-}
+GUIDES = {"fused": TEACHER, "eeg": "eeg", "video": "video", "shuffled": "eeg_shuffled"}
+GUIDES |= {name: name for name in ("oracle", "oracle_eeg", "bagged", "oof")}
 _SHORT = {long: short for short, long in GUIDES.items()}
 INNER = ("fitnets", "nst", "emotionkd")  # losses that compare more than logits: their guide is a trained network
 
@@ -237,48 +229,38 @@ def find_recipe(name: str) -> Recipe:
     ValueError
         The method or a guide is unknown, or they do not go together.
     """
-
-    def wrong(reason: str) -> ValueError:
-        return ValueError(f"recipe {name!r}: {reason}")
-
-    def guide(short: str) -> str:
-        if short not in GUIDES and short not in RECIPES:
-            raise wrong(f"unknown guide {short!r}; known: {', '.join(GUIDES)}, or a method's name")
-        return GUIDES.get(short, short)
-
-    def under(one: str) -> str:
-        """A guide of the method when `top` takes the fused teacher's place; its assistants are taught anew."""
-        if one == TEACHER:
-            return top
-        return (
-            one if all(under(other) == other for other in find_recipe(one).guides) else f"{one}@{_SHORT.get(top, top)}"
-        )
-
     if name in RECIPES:
         return RECIPES[name]
     rest, marked, few = name.partition("#")
-    if marked and (not few.isdecimal() or few.startswith("0")):
-        raise wrong("expected a number of rated trials per subject after '#', such as #8")
     first, *more = rest.split("+")
     method, replaced, top = first.partition("@")
-    if method not in RECIPES:
-        raise wrong(f"unknown method {method!r}; known: {', '.join(RECIPES)}")
-    if replaced and not top:
-        raise wrong(f"expected a guide after '@': {', '.join(GUIDES)}, or a method's name")
-    recipe, rated, more = RECIPES[method], int(few or 0), [guide(one) for one in more]
-    top = guide(top) if top else TEACHER
+
+    def refuse(wrong: object, reason: str) -> None:
+        if wrong:
+            raise ValueError(f"recipe {name!r}: {reason}")
+
+    refuse(marked and (not few.isdecimal() or few.startswith("0")), "expected a number of rated trials, such as #8")
+    refuse(method not in RECIPES, f"unknown method {method!r}; known: {', '.join(RECIPES)}")
+    strange = [one for one in (*([top] if replaced else ()), *more) if one not in GUIDES and one not in RECIPES]
+    refuse(strange, f"unknown guide {strange[:1]}; known: {', '.join(GUIDES)}, or a method's name")
+    recipe, rated = RECIPES[method], int(few or 0)
+    top, *more = (GUIDES.get(one, one) for one in (top or TEACHER, *more))
+
+    def under(guide: str) -> str:
+        """A guide of the method when `top` takes the fused teacher's place; its assistants are taught anew."""
+        same = all(under(other) == other for other in find_recipe(guide).guides)
+        return top if guide == TEACHER else guide if same else f"{guide}@{_SHORT.get(top, top)}"
+
     guides = tuple(under(one) for one in recipe.guides)
-    if replaced and top != TEACHER and guides == recipe.guides:
-        raise wrong(f"{method} does not learn from the fused teacher, so nothing can replace it")
-    if more and recipe.loss != "dense":
-        raise wrong("only methods that take several guides can be given another one")
+    alone = replaced and top != TEACHER and guides == recipe.guides
+    refuse(alone, f"{method} does not learn from the fused teacher, so nothing can replace it")
+    refuse(more and recipe.loss != "dense", "only methods that take several guides can be given another one")
     guides += tuple(more)
-    if recipe.loss in INNER and any(find_recipe(one).kind != "network" for one in guides):
-        raise wrong(f"{method} compares inner layers, which guide {top!r} has not")
-    if rated and (recipe.kind != "network" or recipe.loss not in ("ce", "dense", "rebalanced")):
-        raise wrong(f"{method} cannot be trained with few labels")
-    if len(set(guides)) < len(guides):
-        raise wrong(f"a guide stands twice among {', '.join(guides)}")
+    outer = recipe.loss in INNER and any(find_recipe(one).kind != "network" for one in guides)
+    refuse(outer, f"{method} compares inner layers, which guide {top!r} has not")
+    full = rated and (recipe.kind != "network" or recipe.loss not in ("ce", "dense", "rebalanced"))
+    refuse(full, f"{method} cannot be trained with few labels")
+    refuse(len(set(guides)) < len(guides), f"a guide stands twice among {', '.join(guides)}")
     if guides == recipe.guides and not rated:
         return recipe
     if rated:

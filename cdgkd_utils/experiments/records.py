@@ -56,8 +56,7 @@ class RunRecord:
             raise RunError(f"run {self.name} has a model of your own; ask Experiment.run(recipe) for the record")
         model = build(self.recipe.model if own else recipe.get("deployed") or recipe["model"], 0, self.spec["family"])
         try:
-            if _digest(path) != self.result["files"][path.name]:
-                raise ValueError(f"{path.name} is not what was stored")
+            _check(path, self.result["files"][path.name])
             model.load_state_dict(load_file(path))
         except Exception as error:
             raise RunError(f"run {self.folder.name} cannot be read ({error}); run it again") from error
@@ -83,10 +82,7 @@ def run_folder(name: str, key: str) -> Path:
 
 
 def store_run(record: RunRecord, model: nn.Module | None, identity: dict[str, np.ndarray], *, again: bool) -> None:
-    """Write a run's folder under a temporary name and rename it.
-
-    A folder already there is kept (another process was faster), or replaced if the run was made `again`.
-    """
+    """Write a run's folder under a temporary name and rename it; one that is there is kept, or replaced by `again`."""
     mark = f"{os.getpid()}-{time.time_ns():x}"
     temporary, old = (record.folder.with_name(f".{name}-{mark}") for name in ("unfinished", "old"))
     temporary.mkdir(parents=True)
@@ -110,19 +106,15 @@ def store_run(record: RunRecord, model: nn.Module | None, identity: dict[str, np
 def read_run(folder: Path, key: str = "") -> RunRecord:
     """Read a stored run; RunError where a file is missing, is not what was stored, or the key is not `key`."""
     try:
-        result = json.loads((folder / "result.json").read_text())
+        result, spec = (json.loads((folder / f"{name}.json").read_text()) for name in ("result", "spec"))
         for name, digest in result["files"].items():
-            if _digest(folder / name) != digest:
-                raise ValueError(f"{name} is not what was stored")
-        spec = json.loads((folder / "spec.json").read_text())
+            _check(folder / name, digest)
         if key and run_key(spec) != key:
             raise ValueError("it was made from another specification")
-        log = (folder / "epochs.csv").read_text().strip()
-        with np.load(folder / "outputs.npz") as outputs:
-            logits, kept = outputs["logits"], outputs["kept"]
-        return RunRecord(
-            spec, pd.read_csv(folder / "epochs.csv") if log else pd.DataFrame(), logits, kept, result, folder
-        )
+        with np.load(folder / "outputs.npz") as outputs, contextlib.suppress(pd.errors.EmptyDataError):
+            log, logits, kept = pd.DataFrame(), outputs["logits"], outputs["kept"]
+            log = pd.read_csv(folder / "epochs.csv")
+        return RunRecord(spec, log, logits, kept, result, folder)
     except Exception as error:
         raise RunError(f"run folder {folder.name} cannot be read ({error}); delete it and run again") from error
 
@@ -136,5 +128,9 @@ def set_aside(folder: Path, error: Exception) -> None:
 
 
 def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check(path: Path, digest: str) -> None:
+    if _digest(path) != digest:
+        raise ValueError(f"{path.name} is not what was stored")

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -22,8 +22,7 @@ from ..data.splits import Fold, LeakError
 from ..methods.loss import UNRATED, CrossEntropy
 from ..models import n_parameters
 from ..training import Inputs, TrainSettings, fit, predict, training_device
-from .derived import derive
-from .losses import Given, Guide, build_loss
+from .losses import Given, Guide, build_loss, derive
 from .recipes import Recipe, find_recipe
 from .records import RunError, RunRecord, build, read_run, run_folder, run_key, set_aside, store_run
 from .study import FoldData, Study, part_rows, rated_rows
@@ -99,28 +98,22 @@ class Experiment:
 
     def spec(self, recipe: Recipe) -> dict:
         """Everything that decides the result, with the guides' keys standing for the guides."""
+        for name in recipe.guides:
+            if name not in self._keys:
+                self._keys[name] = run_key(self.spec(self.recipe(name)))
         return {
             "version": RESULTS_VERSION,
             "recipe": recipe.as_dict(),
             "family": self.study.params.model_family,
-            "training": self.settings(recipe).as_dict(),
+            "training": asdict(self.settings(recipe)),
             "data": self.study.data_key,
             "protocol": self.study.params.protocol,
             "n_folds": self.study.params.scale.dealt_folds,
             "target": self.target,
             "seed": self.study.seed,
             "fold": self.fold,
-            "guides": [self._guide_key(name) for name in recipe.guides],
+            "guides": [self._keys[name] for name in recipe.guides],
         }
-
-    def _guide_key(self, name: str) -> str:
-        if name not in self._keys:
-            self._keys[name] = run_key(self.spec(self.recipe(name)))
-        return self._keys[name]
-
-    def folder(self, recipe: Recipe) -> Path:
-        """Where the run of one setting is stored, finished or not."""
-        return run_folder(recipe.name, run_key(self.spec(recipe)))
 
     def variants(self, recipe: str | Recipe) -> list[Recipe]:
         """The runs behind a recipe: itself, or every setting that the tuning budget allows."""
@@ -139,28 +132,15 @@ class Experiment:
     ) -> RunRecord:
         """The record of a recipe as it is stored: read back, or trained after its guides.
 
-        Parameters
-        ----------
-        recipe : str or Recipe
-            A name that :func:`~.recipes.find_recipe` knows, a changed copy of a recipe, or one of your own.
-        on_epoch : callable, optional
-            Gets the log so far after each epoch of a training.
-        progress : bool
-            Show a bar per training.
-        again : bool
-            Train even if the run is stored; the new record takes the place of the old.
-        watch : callable, optional
-            Gets the network before its first epoch and returns what takes the place of `on_epoch`, for records of more
-            than the log holds. A watched training goes on from no checkpoint.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            The training was interrupted: nothing is stored, an unfinished run must not enter a table.
+        `recipe` is a name that :func:`~.recipes.find_recipe` knows, a changed copy of a recipe, or one of your own.
+        `on_epoch` gets the log so far after each epoch of a training; `progress` shows a bar per training; `again`
+        trains even if the run is stored, and takes its place. `watch` gets the network before its first epoch and
+        returns what takes the place of `on_epoch`. An interrupted training (KeyboardInterrupt) stores nothing.
         """
         recipe = self.recipe(recipe)
-        if recipe.grid:
-            return self._tuned(recipe, on_epoch=on_epoch, progress=progress, again=again, watch=watch)
+        options = {"on_epoch": on_epoch, "progress": progress, "again": again, "watch": watch}
+        if recipe.grid:  # tuned: the setting that does best on validation
+            return max((self.run(one, **options) for one in self.variants(recipe)), key=validation_score)
         spec = self.spec(recipe)
         key = run_key(spec)
         folder = run_folder(recipe.name, key)
@@ -172,51 +152,41 @@ class Experiment:
             except RunError as error:
                 set_aside(folder, error)
         if key not in self._records:
-            self._make(recipe, spec, folder, on_epoch, progress, watch, again)
+            self._make(recipe, spec, folder, **options)
             self._records[key] = replace(read_run(folder, key), recipe=recipe)
         return self._records[key]
 
-    def _make(self, recipe: Recipe, spec: dict, folder: Path, on_epoch, progress: bool, watch, again: bool) -> None:
-        guides = {name: self._guide(name, progress) for name in recipe.guides}
-        place = {"table": recipe.table, "row": recipe.row or recipe.name}
-        about = place | {"data": self.study.windows.meta.get("name", "")}
+    def _make(self, recipe: Recipe, spec: dict, folder: Path, on_epoch, progress: bool, again: bool, watch) -> None:
+        guides = {name: self.guide(name, progress=progress) for name in recipe.guides}
+        start, log, kept = time.perf_counter(), pd.DataFrame(), np.zeros((0, 0), bool)
+        settings, device, checkpoint = self.settings(recipe), "cpu", home() / "unfinished" / f"{folder.name}.pt"
         if recipe.kind != "network":
-            start = time.perf_counter()
             logits, result = derive(recipe, guides, self.fold_data)
             model = guides[result["chosen"]].model() if "chosen" in result else None
-            result |= about | {"seconds": time.perf_counter() - start, "environment": self._environment("cpu")}
-            record = RunRecord(spec, pd.DataFrame(), logits, np.zeros((0, 0), bool), result, folder)
-            store_run(record, model, self._identity(), again=again)
-            return
-        learner = self.learner(recipe, guides)
-        model, inputs, loss, settings, order = learner
-        if watch is not None:
-            on_epoch = watch(learner)
-        label = f"{recipe.name} ({self.target}, fold {self.fold})" if progress else None
-        checkpoint = home() / "unfinished" / f"{folder.name}.pt"
-        options = {"on_epoch": on_epoch, "progress": label, "checkpoint": None if watch or again else checkpoint}
-        done = fit(model, inputs, loss, settings, seed=order, **options)
-        if done.interrupted:
-            raise KeyboardInterrupt(f"training of {recipe.name} was interrupted; nothing was stored")
-        model = model.deployed if recipe.deployed else model
-        output = predict(model, self.on_device, self.on_device.every_row)
-        result = about | {
-            "chosen_epoch": done.chosen_epoch,
-            "seconds": float(done.log["seconds"].sum()),
-            "n_parameters": n_parameters(model),
-            "diverged": done.diverged,
-            "environment": self._environment(str(inputs.labels.device)) | {"precision": settings.precision},
-        }
-        if hasattr(model, "eeg_share"):
-            train = {name: value[inputs.train] for name, value in output.features.items()}
-            result["eeg_share"] = 100 * model.eeg_share(train)
-        kept = getattr(loss, "kept_history", [])
-        kept = torch.stack(kept).numpy() if kept else np.zeros((0, 0), bool)
-        record = RunRecord(spec, done.log, output.logits.cpu().numpy(), kept, result, folder)
-        store_run(record, model, self._identity(), again=again)
+        else:
+            learner = self.learner(recipe, guides)
+            label = f"{recipe.name} ({self.target}, fold {self.fold})" if progress else None
+            options = {"on_epoch": watch(learner) if watch else on_epoch, "progress": label, "seed": learner.seed}
+            done = fit(*learner[:4], checkpoint=None if watch or again else checkpoint, **options)
+            if done.interrupted:
+                raise KeyboardInterrupt(f"training of {recipe.name} was interrupted; nothing was stored")
+            model, log, device = learner.model, done.log, str(learner.inputs.labels.device)
+            model = model.deployed if recipe.deployed else model
+            output = predict(model, self.on_device, self.on_device.every_row)
+            logits, kept = output.logits.cpu().numpy(), np.array(getattr(learner.loss, "kept_history", kept))
+            result = {"chosen_epoch": done.chosen_epoch, "diverged": done.diverged}
+            result |= {"n_parameters": n_parameters(model)}
+            if hasattr(model, "eeg_share"):
+                train = {name: value[learner.inputs.train] for name, value in output.features.items()}
+                result["eeg_share"] = 100 * model.eeg_share(train)
+        result |= {"table": recipe.table, "row": recipe.row or recipe.name}
+        result |= {"data": self.study.windows.meta.get("name", ""), "seconds": time.perf_counter() - start}
+        result |= {"environment": _environment(device, settings.precision if recipe.kind == "network" else "float32")}
+        store_run(RunRecord(spec, log, logits, kept, result, folder), model, self.fold_data.identity(), again=again)
         checkpoint.unlink(missing_ok=True)
 
-    def _guide(self, name: str, progress: bool) -> Guide:
+    def guide(self, name: str, *, progress: bool = False) -> Guide:
+        """A finished run as a teacher; LeakError where it saw windows on which its student is tested."""
         record = self.run(name, progress=progress)
         check_guide(name, record, self.split)
         return Guide(record.logits, record.model, self.on_device, record.result)
@@ -249,29 +219,18 @@ class Experiment:
             labels[rows] = inputs.labels[rows]
         return replace(inputs, labels=labels, val=val, train=inputs.train if recipe.guides else train)
 
-    def _tuned(self, recipe: Recipe, **options) -> RunRecord:
-        """The record of the setting that does best on validation, of those that the budget allows."""
-        records = [self.run(one, **options) for one in self.variants(recipe)]
-        chosen = [r.log.iloc[r.result["chosen_epoch"]] for r in records]
-        scores = [(row["val_balanced_accuracy"], -row["val_loss"]) for row in chosen]
-        return records[scores.index(max(scores))]
 
-    def _environment(self, device: str) -> dict[str, str]:
-        """Where and with what a run is made; no part of its key."""
-        gpu = {"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {}
-        versions = {name: metadata.version(name) for name in PACKAGES}
-        return {"device": device, **gpu, "precision": "float32", "python": platform.python_version()} | versions
+def validation_score(record: RunRecord) -> tuple[float, float]:
+    """By which settings are chosen: balanced accuracy of the chosen epoch, then the lower loss."""
+    row = record.log.iloc[record.result["chosen_epoch"]]
+    return row["val_balanced_accuracy"], -row["val_loss"]
 
-    def _identity(self) -> dict[str, np.ndarray]:
-        """What results need besides logits, so that they never touch the data."""
-        data, posterior = self.fold_data, self.study.windows.posterior(self.target)
-        return {
-            **self.split.parts(),
-            "labels": data.labels,
-            "subject": data.index["subject"].to_numpy(),
-            "trial": data.index["trial"].to_numpy(),
-            "posterior": np.zeros(0) if posterior is None else posterior,
-        }
+
+def _environment(device: str, precision: str) -> dict[str, str]:
+    """Where and with what a run is made; no part of its key."""
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {}
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return {"device": device, **gpu, "precision": precision, "python": platform.python_version()} | versions
 
 
 def _from_environment() -> dict:

@@ -44,37 +44,28 @@ class FoldData:
     def trials(self) -> np.ndarray:
         return trial_ids(self.windows.index)
 
+    def identity(self) -> dict[str, np.ndarray]:
+        """What results need besides logits, so that they never touch the data."""
+        posterior = self.windows.posterior(self.target)
+        found = {"labels": self.labels, "posterior": np.zeros(0) if posterior is None else posterior}
+        return self.split.parts() | found | {name: self.index[name].to_numpy() for name in ("subject", "trial")}
+
 
 class Study:
     """The windows of one repetition, with what does not depend on the split computed once.
 
-    Parameters
-    ----------
-    params : Params
-    repeat : int
-        Repetition; ``seed`` is ``params.seed + repeat``.
-    windows : Windows, optional
-        Your own (``data.own.from_arrays``); default: those that the parameters name, loaded when first asked for.
-    data_key : str
-        Key of the windows, where it is known already: the files need not be looked at again.
-
-    Raises
-    ------
-    ValueError
-        The given windows have no key, without which runs on other data could not be told apart.
+    `windows` may be your own (``data.own.from_arrays``), which must have a key, else a ValueError; by default they are
+    those that the parameters name, loaded when first asked for. The seed of a `repeat` is ``params.seed + repeat``.
+    With a `data_key` that is known already the files need not be looked at again.
     """
 
     def __init__(self, params: Params, repeat: int = 0, *, windows: Windows | None = None, data_key: str = ""):
-        self.params, self.repeat, self._key = params, repeat, data_key
+        self.params, self.repeat, self.seed, self._key = params, repeat, params.seed + repeat, data_key
         self._features: dict[str, Tensor] = {}
         if windows is not None:
             if not windows.meta.get("key"):
                 raise ValueError("windows: expected meta['key'], which tells runs on other data apart")
             self.windows = windows
-
-    @property
-    def seed(self) -> int:
-        return self.params.seed + self.repeat
 
     @cached_property
     def windows(self) -> Windows:
@@ -139,15 +130,9 @@ class Study:
             values = torch.from_numpy(rescaled(name, self._features[name].numpy(), scale.numpy()))
             return (values - values[train].mean(dim=0)) / values[train].std(dim=0).clamp(min=1e-6)
 
-        return Inputs(
-            eeg=self.covariances / (scale[:, None, :, None] * scale[:, None, None, :]),
-            video=torch.from_numpy(normaliser.video(windows)),
-            frame_mask=torch.from_numpy(np.array(windows.frame_mask)),
-            labels=torch.from_numpy(self.labels(target)),
-            train=torch.from_numpy(train),
-            val=torch.from_numpy(split.val),
-            make_view=make_view,
-        )
+        eeg = self.covariances / (scale[:, None, :, None] * scale[:, None, None, :])
+        others = (normaliser.video(windows), np.array(windows.frame_mask), self.labels(target), train, split.val)
+        return Inputs(eeg, *map(torch.from_numpy, others), make_view=make_view)
 
     def fold_data(self, target: str, fold: int) -> FoldData:
         """All of one target and fold."""
@@ -167,9 +152,8 @@ def part_rows(data: FoldData, part: int) -> np.ndarray:
 def rated_rows(data: FoldData, n_rated: int) -> tuple[Tensor, Tensor]:
     """Training and validation rows of the rated trials of each subject, drawn without a look at any label.
 
-    `n_rated` are training trials per subject; all, where there are no more; fewer are always among more. Validation
-    gets the same share, at least one trial of each subject: whoever has few ratings to train with has few to choose
-    the epoch with.
+    `n_rated` are training trials per subject, all where there are no more; fewer are always among more. Validation
+    gets the same share, at least one trial of each subject: with few ratings there are few to choose the epoch by.
     """
     subjects, parts = data.index["subject"].to_numpy(), (data.inputs.train.numpy(), data.inputs.val.numpy())
     kept: tuple[list, list] = ([], [])

@@ -6,9 +6,8 @@ import contextlib
 import copy
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,8 @@ from ..methods.loss import UNRATED, CrossEntropy
 from ..models.output import ModelOutput
 from .inputs import Inputs, evaluate, predict
 
-CHOICES = {
-    "optimizer": ("sgd", "adam", "adamw"),
-    "selection": ("best_val", "last_epoch"),
-    "precision": ("float32", "bfloat16"),
-}
+CHOICES = {"optimizer": ("sgd", "adam", "adamw"), "selection": ("best_val", "last_epoch")}
+CHOICES |= {"precision": ("float32", "bfloat16")}
 CHECKPOINT_SECONDS = 60.0  # between two writes: what a kill can cost, besides the epoch it falls into
 
 
@@ -52,25 +48,15 @@ class TrainSettings:
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"expected epochs >= 1 and batch_size >= 2, got {self.epochs}, {self.batch_size}")
 
-    def as_dict(self) -> dict:
-        """Plain values for a key."""
-        return asdict(self)
-
 
 def training_device() -> torch.device:
     """The device that ``CDGKD_DEVICE`` names: ``cpu``, ``cuda``, ``cuda:1``; ``auto``, the default, is a GPU if any."""
-    name = os.environ.get("CDGKD_DEVICE", "").strip().lower() or "auto"
-    n_gpus = torch.cuda.device_count()
-    if name == "auto":
-        return torch.device("cuda" if n_gpus else "cpu")
+    name, n_gpus = os.environ.get("CDGKD_DEVICE", "").strip().lower() or "auto", torch.cuda.device_count()
     with contextlib.suppress(RuntimeError):
-        device = torch.device(name)
+        device = torch.device(name if name != "auto" else "cuda" if n_gpus else "cpu")
         if device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < n_gpus):
             return device
-    raise ValueError(
-        f"CDGKD_DEVICE: expected auto, cpu, cuda or cuda:NUMBER, got {name!r}; torch {torch.__version__} sees "
-        f"{n_gpus} GPUs here"
-    )
+    raise ValueError(f"CDGKD_DEVICE: expected auto, cpu, cuda or cuda:NUMBER, got {name!r}; torch sees {n_gpus} GPUs")
 
 
 @contextlib.contextmanager
@@ -114,28 +100,12 @@ def fit(
 ) -> FitResult:
     """Train `model` in place on the training rows and leave it with the selected epoch's weights.
 
-    Parameters
-    ----------
-    model, inputs, loss, settings
-        Model and loss freshly initialised, on the device of the inputs.
-    seed : int
-        Order of the mini-batches and dropout.
-    on_epoch : callable, optional
-        Gets the log so far, after each epoch.
-    progress : str, optional
-        Text of a progress bar; None shows none.
-    checkpoint : Path, optional
-        File of this training alone, named after all that decides its result. Where it exists, the training goes on
-        after the last epoch in it, on a CPU to the same bits as if it had never stopped; a file that cannot be read
-        counts as none. Whoever stores the result deletes it.
-
-    Raises
-    ------
-    ValueError
-        There are fewer than two training windows, or no validation windows.
-    NotFiniteError
-        The loss is not finite and no earlier epoch can be chosen (in the first epoch, or when the last is to be kept).
-        Else the training ends there and says so.
+    `model` and `loss` are freshly initialised, on the device of the inputs; `seed` is that of mini-batches and dropout.
+    `on_epoch` gets the log so far after each epoch; `progress` is the text of a bar. `checkpoint` is a file of this
+    training alone, named after all that decides its result: where it exists, the training goes on after the last epoch
+    in it, on a CPU to the same bits as if it had never stopped. Whoever stores the result deletes it.
+    Where the loss stops being finite, training ends with the best epoch before and says so; a NotFiniteError if there
+    is none, or the last one is to be kept. A ValueError if there is no validation window or but one to train with.
     """
     if len(inputs.train) < 2 or not len(inputs.val):
         raise ValueError(
@@ -143,12 +113,11 @@ def fit(
             f"{len(inputs.val)}; use more trials or another protocol"
         )
     training = _Training(model, inputs, loss, settings, seed)
-    interrupted = diverged = False
+    ended, hidden = {}, {"disable": True} if progress is None else {}  # else TQDM_DISABLE decides
     with deterministic(seed, inputs.labels.device):
         if checkpoint is not None:
             training.resume(checkpoint)
         n_resumed, written = len(training.history), time.monotonic()
-        hidden = {"disable": True} if progress is None else {}  # else TQDM_DISABLE decides
         with tqdm(total=settings.epochs, initial=n_resumed, desc=progress, leave=False, **hidden) as bar:
             try:
                 while not training.is_over:
@@ -159,17 +128,14 @@ def fit(
                     if on_epoch is not None:
                         on_epoch(pd.DataFrame(training.history))
                     bar.update()
-            except KeyboardInterrupt:
-                if training.best_weights is None:
+            except (KeyboardInterrupt, NotFiniteError) as stop:
+                diverged = isinstance(stop, NotFiniteError)
+                if training.best_weights is None or (diverged and settings.selection != "best_val"):
                     raise
-                interrupted = True
-            except NotFiniteError:
-                if training.best_weights is None or settings.selection != "best_val":
-                    raise
-                diverged = True
+                ended = {"diverged": diverged, "interrupted": not diverged}
     model.load_state_dict(training.best_weights)
     model.eval()
-    return FitResult(pd.DataFrame(training.history), training.best, interrupted, n_resumed, diverged)
+    return FitResult(pd.DataFrame(training.history), training.best, n_resumed=n_resumed, **ended)
 
 
 class _Training:
@@ -192,15 +158,13 @@ class _Training:
     def one_epoch(self) -> None:
         """One pass over the training rows; adds its row to the log, and keeps its weights if they are to be chosen."""
         start, epoch = time.perf_counter(), len(self.history)
-        model, inputs, loss = self.model, self.inputs, self.loss
-        row = {"epoch": epoch}
-        row |= loss.begin_epoch(epoch, lambda: (predict(model, inputs, inputs.train), inputs.labels[inputs.train]))
+        model, inputs, loss, train = self.model, self.inputs, self.loss, self.inputs.train
+        row = {"epoch": epoch} | loss.begin_epoch(epoch, lambda: (predict(model, inputs, train), inputs.labels[train]))
         model.train(self.settings.train_mode)
-        order = inputs.train[torch.randperm(len(inputs.train), generator=self.shuffler).to(inputs.train.device)]
-        sums: dict[str, float] = {}
-        seen, right, total = 0, 0, 0.0
+        order = train[torch.randperm(len(train), generator=self.shuffler).to(train.device)]
+        sums, seen, right, total = {}, 0, 0, 0.0
         for rows in order.split(self.settings.batch_size):
-            if len(rows) < 2:  # batch normalisation has no variance on one window
+            if (n := len(rows)) < 2:  # batch normalisation has no variance on one window
                 continue
             labels = inputs.labels[rows]
             output = forward(model, inputs.of(model, rows), self.settings.precision)
@@ -210,43 +174,32 @@ class _Training:
             loss.before_step(model, self.optimizer)
             self.optimizer.step()
             after = loss.after_step(model, inputs)
-            n = len(rows)
             seen, total = seen + n, total + n * value.total.item()
             right += int((output.logits.detach().argmax(1) == labels).sum())
             for name, part in (value.parts | after).items():
                 sums[name] = sums.get(name, 0.0) + n * part
         if not np.isfinite(total):
             raise NotFiniteError(f"the loss is not finite in epoch {epoch}; lower learning_rate or look at the inputs")
-        unrated = int((inputs.labels[inputs.train] == UNRATED).sum())
-        row |= {"train_loss": total / seen, "train_accuracy": right / max(seen - unrated, 1)}
+        n_rated = max(seen - int((inputs.labels[train] == UNRATED).sum()), 1)
+        row |= {"train_loss": total / seen, "train_accuracy": right / n_rated}
         row |= {f"val_{name}": value for name, value in evaluate(model, inputs, inputs.val).items()}
         row |= {name: value / seen for name, value in sums.items()}
         self.history.append(row | {"seconds": time.perf_counter() - start})
         score = (row["val_balanced_accuracy"], -row["val_loss"])
         if score > self.best_score or self.settings.selection == "last_epoch":
-            self.best, self.best_score = epoch, score
-            self.best_weights = copy.deepcopy(model.state_dict())
+            self.best, self.best_score, self.best_weights = epoch, score, copy.deepcopy(model.state_dict())
 
     def write(self, path: Path) -> None:
-        """Replace the checkpoint, whole or not at all; the training does not depend on it."""
-        on_gpu = self.inputs.labels.is_cuda
+        """Replace the checkpoint, whole or not at all."""
+        device = self.inputs.labels.device
         state = {name: getattr(self, name) for name in ("history", "best", "best_score", "best_weights")}
         state |= {name: getattr(self, name).state_dict() for name in ("model", "loss", "optimizer")}
-        state |= {
-            "shuffler": self.shuffler.get_state(),
-            "dropout": torch.get_rng_state(),
-            "torch": str(torch.__version__),
-        }
-        state["gpu"] = torch.cuda.get_rng_state(self.inputs.labels.device) if on_gpu else None
+        state |= {"shuffler": self.shuffler.get_state(), "dropout": torch.get_rng_state()}
+        state["gpu"] = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}-{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, temporary)
-            os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
-            warnings.warn(f"checkpoint {path.name} cannot be written ({error}); the training goes on", stacklevel=3)
-        finally:
-            temporary.unlink(missing_ok=True)
+        torch.save(state | {"torch": str(torch.__version__)}, temporary)
+        os.replace(temporary, path)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint; one that is missing, unreadable or of another version of torch counts as none."""
