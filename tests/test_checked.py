@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cdgkd_utils.experiments.losses import derive
-from cdgkd_utils.experiments.losses import Given, Guide, build_loss
+from cdgkd_utils.experiments.losses import Guide, derive
 from cdgkd_utils.experiments.recipes import RECIPES, find_recipe, table_recipes
 from cdgkd_utils.methods.distillation import DenseGuidance
 from cdgkd_utils.methods.guide_report import VERDICTS
@@ -47,11 +46,6 @@ def test_a_checked_run_is_the_chosen_run_network_included(trained):
     assert np.array_equal(predict(record.model(), trained.inputs, everything).logits.numpy(), record.logits)
 
 
-def test_controls_stand_in_no_table():
-    tables = {*table_recipes(1), *table_recipes(2)}
-    assert not tables & {*CONTROLS, "fusion_constant_dose"} and {"fusion_constant", "dense", "cdgkd"} <= tables
-
-
 @pytest.mark.parametrize(
     ("name", "like", "changed"),
     [
@@ -89,10 +83,3 @@ def test_exactly_one_guide_is_silent_in_each_batch_and_nst_compares_like_with_li
     log = trained.run("nst_video").log
     terms = {column for column in log if column.startswith("loss_nst_")}
     assert terms and all("video" in column for column in terms)
-
-
-@pytest.mark.parametrize(("family", "strength"), [("compact", 1.2), ("reference", 0.12)])
-def test_the_constant_weight_of_equal_dose_is_the_familys(family, strength):
-    given = Given(RECIPES["fusion_constant_dose"], {}, None, None, torch.Generator(), family)
-    loss = build_loss(given)
-    assert loss.strength == pytest.approx(strength) and loss.mode == "constant"

@@ -10,7 +10,6 @@ from smoke_runs import fresh, same_log, stored
 
 from cdgkd_utils.experiments import panels, runs
 from cdgkd_utils.experiments.panels import (
-    N_SHOWN,
     chain_recipe,
     classifier_inputs,
     conditioned,
@@ -82,52 +81,20 @@ def test_frames_are_the_states_in_which_epochs_begin(experiment):
             assert np.allclose(seen.prototypes[m][frame], wanted, atol=1e-4)
 
 
-def test_shown_windows_are_of_train_and_validation_and_alike_for_all_recipes(experiment):
-    seen, other = (record_history(experiment, recipe) for recipe in (PLAIN, REBALANCED))
-    split, labels = experiment.split, experiment.study.labels("valence")
-    assert np.array_equal(seen.rows, other.rows) and np.array_equal(seen.labels, labels[seen.rows])
-    for part, rows in (("train", split.train), ("val", split.val)):
-        mine = seen.rows[seen.parts == part]
-        assert set(mine) <= set(rows) and len(set(mine)) == len(mine) == min(N_SHOWN, len(rows))
-
-
 def test_a_history_lies_with_its_run_and_goes_with_it(experiment, home, no_training):
+    with pytest.raises(KeyboardInterrupt):
+        record_history(experiment, PLAIN, on_epoch=stop)
+    assert not stored(home)
     first = record_history(experiment, PLAIN)
     experiment.run(PLAIN, again=True)  # takes the place of the recorded run
     second = record_history(experiment, PLAIN)
     assert second.log.equals(experiment.run(PLAIN).log) and same_log(first.log, second.log)
-    path = runs.run_folder("fusion", runs.run_key(experiment.spec(PLAIN))) / "history.joblib"
+    (path,) = (home / "runs").glob("fusion-*/history.joblib")
     path.write_bytes(path.read_bytes()[:-200])  # a damaged one is recorded again
     third = record_history(experiment, PLAIN)
     assert all(np.array_equal(third.embeddings[m], first.embeddings[m]) for m in ("eeg", "video"))
     no_training()
     assert record_history(experiment, PLAIN).log.equals(experiment.run(PLAIN).log)
-    with pytest.raises(pytest.fail.Exception, match="training was started"):
-        record_history(experiment, PLAIN, again=True)
-
-
-def test_an_interrupted_recording_leaves_nothing(experiment, home):
-    with pytest.raises(KeyboardInterrupt):
-        record_history(experiment, PLAIN, on_epoch=stop)
-    assert not stored(home)
-
-
-def test_long_trainings_keep_every_few_epochs(experiment, monkeypatch):
-    settings = type(experiment).settings
-    monkeypatch.setattr(type(experiment), "settings", lambda self, recipe: replace(settings(self, recipe), epochs=5))
-    full = record_history(experiment, REBALANCED)
-    monkeypatch.setattr(panels, "MAX_FRAMES", 2)
-    seen = record_history(experiment, REBALANCED, again=True)
-    assert seen.epochs.tolist() == [0, 3] and len(seen.log) == 5 and full.epochs.tolist() == [0, 1, 2, 3, 4]
-    for m in ("eeg", "video"):
-        assert np.array_equal(full.embeddings[m][[0, 3]], seen.embeddings[m])
-        assert np.array_equal(full.prototypes[m][[0, 3]], seen.prototypes[m])
-
-
-@pytest.mark.parametrize("recipe", ["ogm_ge", "kd@eeg"])
-def test_what_has_no_prototypes_of_epochs_is_refused(recipe, experiment):
-    with pytest.raises(ValueError, match="expected loss 'rebalanced'"):
-        record_history(experiment, recipe)
 
 
 # ---- tries -------------------------------------------------------------------------------------
@@ -142,11 +109,6 @@ def test_signals_are_exchanged_in_a_circle_inside_each_person(percent, n_cut):
         mine = people == person
         position = dict(zip(rows[mine], source[mine], strict=True))
         assert set(position) == set(position.values()) and (source[mine] != rows[mine]).sum() == n_cut
-        start = next((row for row, other in position.items() if other != row), None)
-        walked = [start]
-        while start is not None and position[walked[-1]] != start:
-            walked.append(position[walked[-1]])
-        assert start is None or len(walked) == n_cut  # one circle
     more = exchanged(rows, people, 0, np.random.default_rng(0))
     assert set(rows[source != rows]) <= set(rows[more != rows])
 
@@ -155,23 +117,14 @@ def test_conditions_touch_one_modality_and_no_test_window(experiment):
     masks = torch.rand(experiment.inputs.frame_mask.shape, generator=torch.Generator().manual_seed(0)) < 0.5
     whole, split = replace(experiment.inputs, frame_mask=masks), experiment.split
     data = replace(experiment.fold_data, inputs=whole)
-    subjects = data.index["subject"].to_numpy()
-    for signal, moved, kept in (
-        ((0, 100), ["eeg"], ["video", "frame_mask"]),
-        ((100, 0), ["video", "frame_mask"], ["eeg"]),
-    ):
+    unseen = np.setdiff1d(np.arange(len(data.labels)), np.concatenate([split.train, split.val]))
+    for signal, moved, kept in (((0, 100), "eeg", "video"), ((100, 0), "video", "eeg")):
         inputs = conditioned(data, *signal)
-        assert all(inputs.view(name) is whole.view(name) for name in kept)
-        unseen = np.setdiff1d(np.arange(len(data.labels)), np.concatenate([split.train, split.val]))
-        for name in moved:
-            assert torch.equal(inputs.view(name)[unseen], whole.view(name)[unseen])
-        before, after = whole.view(moved[0]), inputs.view(moved[0])
-        for part in (split.train, split.val):
-            for person in np.unique(subjects[part]):
-                mine = part[subjects[part] == person]
-                assert sum(not torch.equal(before[row], after[row]) for row in mine) == len(mine) * (len(mine) > 1)
-                # The same signals, at other moments.
-                assert torch.equal(before[mine].sum(1).flatten(1).sort(0)[0], after[mine].sum(1).flatten(1).sort(0)[0])
+        before, after = whole.view(moved), inputs.view(moved)
+        assert inputs.view(kept) is whole.view(kept) and torch.equal(after[unseen], before[unseen])
+        for part in (split.train, split.val):  # the same signals, at other moments
+            assert not torch.equal(after[part], before[part])
+            assert torch.equal(before[part].sum(1).flatten(1).sort(0)[0], after[part].sum(1).flatten(1).sort(0)[0])
     # Frames and their mask move together.
     mask_of = {v.numpy().tobytes(): m.tolist() for v, m in zip(whole.video, whole.frame_mask, strict=True)}
     both = zip(inputs.video, inputs.frame_mask, strict=True)
@@ -201,33 +154,17 @@ def test_a_try_is_made_once_and_another_condition_is_another_try(experiment, hom
             train_try(experiment, **conditions)
 
 
-@pytest.mark.parametrize(
-    "conditions", [{"eeg_signal": -10}, {"video_signal": 101}, {"strength": float("nan")}, {"optimiser": "lbfgs"}]
-)
-def test_wrong_conditions_are_named(conditions, experiment):
-    with pytest.raises(ValueError, match=f"{next(iter(conditions))}: expected"):
-        train_try(experiment, **conditions)
-
-
 # ---- chains ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("place", "name"), [((0, 0.0), "kd"), ((0, 0.5), "kd_drop"), ((2, 0.5), "cdgkd")])
-def test_the_corners_are_the_rows_of_the_table(place, name):
-    assert chain_recipe(*place) == RECIPES[name]
 
 
 def test_only_guides_and_dropping_differ_and_no_two_positions_are_one_run(experiment):
     whole = RECIPES["cdgkd"]
-    for n, drop in ((1, 0.0), (2, 0.75)):
-        recipe = chain_recipe(n, drop)
-        assert recipe.guides == whole.guides[: 1 + n] and recipe.options == whole.options | {"drop_prob": drop}
-        assert replace(recipe, guides=whole.guides, options=whole.options) == whole
+    corners = {(0, 0.0): RECIPES["kd"], (0, 0.5): RECIPES["kd_drop"], (2, 0.5): whole}
+    assert all(chain_recipe(*place) == recipe for place, recipe in corners.items())
+    recipe = chain_recipe(1, 0.75)
+    assert recipe.guides == whole.guides[:2] and recipe.options == whole.options | {"drop_prob": 0.75}
     specs = [experiment.spec(experiment.recipe(chain_recipe(n, r))) for n in range(3) for r in (0.0, 0.25, 0.5, 0.75)]
     assert len({json.dumps(spec, sort_keys=True) for spec in specs}) == 12
-    for place in ((3, 0.5), (1, 1.0)):
-        with pytest.raises(ValueError, match="expected"):
-            chain_recipe(*place)
 
 
 def test_a_student_is_trained_once_and_told_in_numbers_of_validation_windows(trained, home):

@@ -1,9 +1,7 @@
 """A run is stored whole or not at all, found again by what decides it, and made anew where it is damaged."""
 
-import hashlib
-import os
 import shutil
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,36 +9,28 @@ import pytest
 import torch
 from smoke_runs import SMOKE, fresh, same_log, stored
 
-from cdgkd_utils.config import PROFILES
 from cdgkd_utils.experiments import runs
-from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, Recipe, find_recipe
+from cdgkd_utils.experiments.recipes import RECIPES, TEACHER, find_recipe
 from cdgkd_utils.experiments.runs import Experiment, RunError, read_run, run_key
-from cdgkd_utils.training import TrainSettings, predict
+from cdgkd_utils.training import predict
 
 FILES = {"spec.json", "epochs.csv", "outputs.npz", "weights.safetensors", "result.json"}
 
 
-@pytest.fixture
-def no_training(monkeypatch):
-    return lambda: monkeypatch.setattr(runs, "fit", lambda *_, **__: pytest.fail("a training was started"))
-
-
-def test_a_stored_run_has_all_its_files_and_nothing_else(experiment, home):
+def test_a_stored_run_has_all_its_files_and_says_where_and_with_what_it_was_made(experiment, home):
     record = experiment.run("ce")
     assert stored(home) == {record.folder.name} == {f"ce-{run_key(record.spec)[:20]}"}
     assert {path.name for path in record.folder.iterdir()} == FILES
-    assert os.stat(record.folder).st_mode & 0o777 == 0o777 & ~runs_umask()  # readable by whom the umask says
+    environment = record.result["environment"]
+    assert (environment["device"], environment["precision"]) == ("cpu", "float32") and {"torch", "python"} <= set(
+        environment
+    )
+    with pytest.raises(RunError, match="another specification"):
+        read_run(record.folder, run_key(record.spec | {"seed": 1}))
 
 
-def runs_umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-@pytest.mark.parametrize("stop", [OSError("no space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("half_way", ["save_file", "np.savez"])
-def test_a_failure_while_storing_leaves_nothing(stop, half_way, experiment, home, monkeypatch):
+@pytest.mark.parametrize(("half_way", "stop"), [("save_file", OSError("disk full")), ("np.savez", KeyboardInterrupt())])
+def test_a_failure_while_storing_leaves_nothing(half_way, stop, experiment, home, monkeypatch):
     def fail(*args, **_):
         assert len(stored(home)) == 1  # the unfinished folder is there at this moment
         raise stop
@@ -51,21 +41,14 @@ def test_a_failure_while_storing_leaves_nothing(stop, half_way, experiment, home
     assert stored(home) == set()
 
 
-def test_a_second_call_reads_back_what_was_trained(study, experiment, no_training):
+def test_a_second_call_reads_back_what_was_trained(study, experiment, monkeypatch):
     first = experiment.run("cdgkd")
-    no_training()
+    monkeypatch.setattr(runs, "fit", lambda *_, **__: pytest.fail("a training was started"))
     for again in (experiment.run("cdgkd"), fresh(study).run("cdgkd")):
         assert again.folder == first.folder and again.name == "cdgkd" and run_key(again.spec) == run_key(first.spec)
         assert again.log.equals(first.log) and again.result == first.result
         assert np.array_equal(again.logits, first.logits) and again.logits.dtype == np.float32
         assert np.array_equal(again.kept, first.kept) and again.kept.dtype == bool
-
-
-def test_a_record_says_where_and_with_what_it_was_made(trained):
-    for name, precision in (("ce", "float32"), ("cnn_svm", "float32")):
-        environment = trained.run(name).result["environment"]
-        assert environment["device"] == "cpu" and environment["precision"] == precision
-        assert environment["torch"].startswith("2.") and {"numpy", "python", "scikit-learn"} <= set(environment)
 
 
 def test_training_again_takes_the_place_of_the_stored_run(trained, home):
@@ -101,16 +84,13 @@ def test_what_results_need_is_stored_beside_the_logits(study, trained):
             assert np.array_equal(outputs[name], study.windows.index[name])
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "changed"])
 @pytest.mark.parametrize("file", sorted(FILES))
-def test_a_damaged_run_is_set_aside_and_made_anew(damage, file, study, trained, home):
+def test_a_damaged_run_is_set_aside_and_made_anew(file, study, trained, home):
     whole = trained.run("ce")
     path = whole.folder / file
-    content = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(content[: len(content) // 2] + (b"~" + content[len(content) // 2 + 1 :]) * (damage != "cut"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content) if file > "f" else path.unlink()
     with pytest.raises(RunError, match=f"{path.parent.name} cannot be read"):
         read_run(path.parent)
     with pytest.warns(UserWarning, match=f"set aside as .damaged-{path.parent.name}"):
@@ -131,12 +111,6 @@ def test_a_student_of_a_damaged_teacher_finds_it_made_anew(study, trained, home)
     assert np.array_equal(again.logits, student.logits)
 
 
-def test_a_run_of_another_specification_is_not_taken(trained):
-    record = trained.run("ce")
-    with pytest.raises(RunError, match="another specification"):
-        read_run(record.folder, run_key(record.spec | {"seed": 1}))
-
-
 def test_a_folder_of_runs_may_lie_elsewhere(study, library, home, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("scratch")
     (home / "runs").symlink_to(elsewhere)
@@ -148,11 +122,6 @@ def test_a_folder_of_runs_may_lie_elsewhere(study, library, home, tmp_path_facto
 # ---- the key -----------------------------------------------------------------------------------
 
 
-def test_the_key_is_the_sha256_of_canonical_json():
-    expected = hashlib.sha256(b'{"a":[1,2],"b":{"c":"x","d":0.5}}').hexdigest()
-    assert run_key({"b": {"d": 0.5, "c": "x"}, "a": (1, 2)}) == expected
-
-
 def key(
     recipe="cdgkd", *, target="valence", fold=0, seed=0, data="d", scale=SMOKE.scale, family="compact", protocol="p"
 ):
@@ -162,70 +131,24 @@ def key(
     return run_key(experiment.spec(experiment.recipe(recipe)))
 
 
-def test_equal_runs_have_equal_keys_and_the_recipes_all_differ():
-    assert key() == key()
+def test_the_key_changes_with_all_that_decides_a_result_and_the_recipes_all_differ(monkeypatch):
+    changes = [{"target": "arousal"}, {"fold": 1}, {"seed": 1}, {"data": "e"}, {"recipe": "dense"}]
+    changes += [{"family": "reference"}, {"protocol": "loso"}]
+    changes += [{"scale": replace(SMOKE.scale, **{n: 7})} for n in ("student_epochs", "teacher_epochs", "patience")]
+    assert len({key(), *(key(**change) for change in changes)}) == 1 + len(changes) and key() == key()
     names = [*RECIPES, "kd@eeg", "kd@video", "kd+eeg", "kd#2", "kd#3", "kd@eeg#2", "ce#2", "cdgkd@eeg", "cdgkd+eeg"]
-    assert len({key(name) for name in names}) == len(names)
-    assert key("kd@fused") == key("kd")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        *({"target": "arousal"}, {"fold": 1}, {"seed": 1}, {"data": "e"}, {"recipe": "dense"}),
-        *({"family": "reference"}, {"protocol": "loso"}),
-    ],
-)
-def test_the_key_changes_with_target_fold_seed_data_and_recipe(change):
-    assert key(**change) != key()
-
-
-OTHER_VALUES = {
-    "name": "mine",
-    "model": "video",
-    "loss": "ce",
-    "options": {"kd_weight": 0.5},
-    "guides": (TEACHER,),
-    "kind": "bagged",
-    "deployed": "student",
-    "part": 0,
-    "selection": "last_epoch",
-    "training": {"learning_rate": 0.1},
-    "grid": ({"kd_weight": 0.1},),
-    "rated": 8,
-    "source": {"loss": "def loss(): ..."},
-}
-
-
-@pytest.mark.parametrize("name", [f.name for f in fields(Recipe)])
-def test_the_key_changes_with_each_field_of_the_recipe_that_decides_a_result(name):
-    wide = replace(SMOKE.scale, tuning_budget=3)  # with a budget of 1 the grid is never tried and does not count
-    changed = replace(RECIPES["cdgkd"], **{name: {"table": 2, "row": "other"}.get(name) or OTHER_VALUES[name]})
-    assert (key(changed, scale=wide) == key(scale=wide)) == (name in ("table", "row"))
-    assert key(replace(RECIPES["cdgkd"], grid=())) == key()
-
-
-@pytest.mark.parametrize("name", ["student_epochs", "teacher_epochs", "patience"])
-def test_the_key_changes_with_how_long_the_network_or_a_guide_is_trained(name):
-    longer = replace(PROFILES["smoke"], **{name: 7})
-    assert key(scale=longer) != key()
-    assert (key("ce", scale=longer) != key("ce")) == (name != "teacher_epochs")  # a student without guides
-
-
-@pytest.mark.parametrize("field", [f.name for f in fields(TrainSettings)])
-def test_the_key_changes_with_each_training_setting(field, monkeypatch):
-    before = key("ce")
-    value = {"optimizer": "adamw", "selection": "last_epoch", "precision": "bfloat16"}.get(field, 77)
-    settings = Experiment.settings
-    monkeypatch.setattr(Experiment, "settings", lambda self, recipe: replace(settings(self, recipe), **{field: value}))
-    assert key("ce") != before
+    assert len({key(name) for name in names}) == len(names) and key("kd@fused") == key("kd")
+    assert key(replace(RECIPES["ce"], table=2, row="other")) == key("ce") != key(RECIPES["ce"].but(label_smoothing=0.1))
+    before = key("ce"), key("oracle")
+    monkeypatch.setattr(runs, "RESULTS_VERSION", 99)
+    assert key("ce") != before[0] and key("oracle") != before[1]
 
 
 def test_the_key_does_not_depend_on_what_decides_no_result(monkeypatch):
     monkeypatch.setenv("CDGKD_DEVICE", "cuda")
     before = key()
     monkeypatch.setenv("CDGKD_DEVICE", "cpu")
-    assert key(scale=replace(PROFILES["smoke"], name="other", n_folds=3, n_repeats=9, umap_points=1)) == before
+    assert key(scale=replace(SMOKE.scale, name="other", n_folds=3, n_repeats=9, umap_points=1)) == before
 
 
 def test_the_key_changes_with_a_guide_and_with_a_guides_guide(monkeypatch):
@@ -239,12 +162,6 @@ def test_the_key_changes_with_a_guide_and_with_a_guides_guide(monkeypatch):
     assert changed == {name for name in RECIPES if hears(name)} and "takd" in changed and "emotionkd" not in changed
 
 
-def test_the_key_changes_with_the_version_of_the_results(monkeypatch):
-    before = key("ce"), key("oracle")
-    monkeypatch.setattr(runs, "RESULTS_VERSION", 99)
-    assert key("ce") != before[0] and key("oracle") != before[1]
-
-
 def test_precision_and_batch_from_the_environment_are_in_the_key_and_wrong_ones_refused(monkeypatch):
     plain = key()
     for name, value in (("CDGKD_PRECISION", "BFloat16 "), ("CDGKD_BATCH", " 20 ")):
@@ -253,7 +170,7 @@ def test_precision_and_batch_from_the_environment_are_in_the_key_and_wrong_ones_
             assert key() != plain
             for wrong in ("half", "1", "²"):
                 patch.setenv(name, wrong)
-                with pytest.raises(ValueError, match=f"{name}: expected .*, got '{wrong}'"):
+                with pytest.raises(ValueError, match=r"precision must be|batch_size >= 2"):
                     key()
             patch.setenv(name, " ")
             assert key() == plain

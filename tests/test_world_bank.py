@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 from smoke_runs import SMOKE
 
-from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows, twin_settings, windows_key
 from cdgkd_utils.data.twin import World, find_world
 from cdgkd_utils.experiments import runs
 from cdgkd_utils.experiments.runs import Experiment
 from cdgkd_utils.experiments.study import Study
-from cdgkd_utils.experiments.worlds import Gain, WorldBank, expected_accuracy, redrawn
+from cdgkd_utils.experiments.worlds import Gain, WorldBank, redrawn
 from cdgkd_utils.results.metrics import score
 
 SHARES, NAMED = (0.05, 0.1, 0.4), "0.05/0.1/0.4/0.8"
@@ -51,17 +51,6 @@ def test_redrawn_windows_are_those_of_the_full_way_but_for_the_eeg(bank, full):
     assert not mine.index[["valence", "arousal"]].equals(bank.faces.index[["valence", "arousal"]])
 
 
-def test_films_of_unequal_length_keep_their_order_and_their_unasked_question(monkeypatch, tmp_path):
-    monkeypatch.setenv("CDGKD_HOME", str(tmp_path))
-    params = replace(SMOKE, dataset="twin_mahnob")
-    faces = load_windows(params, n_jobs=1)
-    params = replace(params, world=NAMED)
-    mine, whole = redrawn(faces, twin_settings(params), windows_key(params)), load_windows(params, n_jobs=1)
-    pd.testing.assert_frame_equal(mine.index, whole.index)
-    pd.testing.assert_frame_equal(mine.truth, whole.truth, check_exact=True)
-    assert mine.index["liking"].isna().all()
-
-
 def test_students_and_gain_equal_those_of_the_full_way_to_the_bit(bank, full):
     experiments, records = full
     told = []
@@ -75,11 +64,10 @@ def test_students_and_gain_equal_those_of_the_full_way_to_the_bit(bank, full):
         assert fast.result["data"] == record.result["data"]
     for accuracies, name in ((gain.alone, "ce"), (gain.taught, "kd@oracle_eeg")):
         for accuracy, (target, experiment) in zip(accuracies, experiments.items(), strict=True):
-            rows, logits = experiment.split.rows["test_trial"], records[target, name].logits
-            probability = 1 / (1 + np.exp(np.float64(logits[:, 0]) - logits[:, 1]))
-            windows = experiment.study.windows
+            rows, windows = experiment.split.rows["test_trial"], experiment.study.windows
+            probability = softmax(records[target, name].logits.astype(float), axis=1)[rows, 1]
             y, posterior = windows.labels(target)[rows], windows.posterior(target)[rows]
-            wanted = score(y, probability[rows], posterior)["expected_accuracy"]
+            wanted = score(y, probability, posterior)["expected_accuracy"]
             assert accuracy == pytest.approx(100 * wanted, abs=1e-9)
 
 
@@ -104,21 +92,6 @@ def test_no_network_that_looks_at_the_missing_eeg_is_stored(bank, home):
     assert not (home / "runs").exists()
 
 
-def test_expected_accuracy_by_hand(bank):
-    experiment = Experiment(bank._study(NAMED), "valence", 0)
-    windows = experiment.study.windows
-    rows = experiment.split.rows["test_trial"][:4]
-    experiment.fold_data = replace(
-        experiment.fold_data, split=replace(experiment.split, rows=experiment.split.rows | {"test_trial": rows})
-    )
-    windows.truth.loc[rows, "posterior_valence"] = [0.9, 0.2, 0.5, 0.7]
-    record = type("Record", (), {"logits": np.zeros((len(windows), 2), np.float32)})()
-    record.logits[rows[0], 1] = 1.0  # high, low, low (a tie), high
-    record.logits[rows[1], 0] = 2.0
-    record.logits[rows[3], 1] = 0.1
-    assert expected_accuracy(experiment, record) == pytest.approx(100 * (0.9 + 0.8 + 0.5 + 0.7) / 4)
-
-
 def test_a_row_by_hand():
     gain = Gain(World(0.3, 0.1, 0.0, 0.8, ""), (60.0, 62.0, 61.0), (61.0, 66.0, 61.0))
     row = gain.row()
@@ -128,22 +101,3 @@ def test_a_row_by_hand():
     assert row["r_views"] == pytest.approx(np.sqrt(0.3 / 0.4)) and row["margin"] == find_world("shared_view").margin
     assert row["r_label"] == pytest.approx(np.sqrt(2 / np.pi * 0.3))
     assert np.isnan(Gain(gain.world, (60.0,), (61.0,)).row()["se"])
-
-
-@pytest.mark.parametrize(
-    ("shares", "asked"),
-    [
-        ((0.5, 0.3, 0.2), {}),
-        ((-0.1, 0.3, 0.2), {}),
-        *((SHARES, {"targets": targets}) for targets in (("dominance",), ())),
-        *((SHARES, {"folds": folds}) for folds in ((3,), ())),
-    ],
-)
-def test_what_is_no_world_is_named(bank, shares, asked):
-    with pytest.raises(ValueError, match=f"{next(iter(asked), 'world')}: expected"):
-        bank.gain(*shares, **asked)
-
-
-def test_recorded_people_have_no_known_world():
-    with pytest.raises(ValueError, match=r"dataset: expected a twin, .* got 'deap'"):
-        WorldBank(Params(dataset="deap", data_root="deap"))

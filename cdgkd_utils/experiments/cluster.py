@@ -158,7 +158,7 @@ def connected(on: str, n_workers: int) -> Iterator[Client]:
         with _remote(on) as client:
             yield client
         return
-    # The fifth death of a worker under a task is the task's fault. The profile takes a twentieth of a core from the runs.
+    # A task is to blame for the fifth death of a worker. The profile would take a twentieth of a core from the runs.
     settings = {
         "scheduler.allowed-failures": 5,
         "nanny.pre-spawn-environ": ENVIRONMENT,

@@ -19,9 +19,10 @@ from ..methods.rebalancing import PMR, GradientModulation, RebalancedCrossEntrop
 from ..models.output import FusionNet, UnimodalNet
 from ..training import Inputs, TrainSettings, fit, predict
 
+_PLAIN = {"epochs": 40, "weight_decay": 0.0, "selection": "last_epoch"}
 SETTINGS = {
-    name: TrainSettings(40, learning_rate=rate, weight_decay=0.0, optimizer=name, selection="last_epoch")
-    for name, rate in (("sgd", 0.02), ("adam", 1e-3))
+    "sgd": TrainSettings(learning_rate=0.02, **_PLAIN),
+    "adam": TrainSettings(learning_rate=1e-3, optimizer="adam", **_PLAIN),
 }
 FUSION_METHODS = {
     "none": lambda seed: RebalancedCrossEntropy(mode="none"),

@@ -52,8 +52,10 @@ class GridConfig:
             for key in ("datasets", "targets", "methods", "seeds", "world"):
                 if not 0 < len(getattr(self, key)) == len(set(getattr(self, key))):
                     raise ValueError(f"{key}: expected one or more, each once, got {getattr(self, key)}")
-            if self.folds < 0 or not set(self.also) <= set(self.world):
-                raise ValueError(f"expected folds of 0 or more and also for worlds of {', '.join(self.world)}")
+            if type(self.folds) is not int or self.folds < 0 or self.selection not in ("", "best_val", "last_epoch"):
+                raise ValueError("expected folds of 0 or more and selection best_val or last_epoch")
+            if strange := set(self.also) - set(self.world):
+                raise ValueError(f"also: expected worlds of {', '.join(self.world)}, got {strange}")
             for name in (*self.methods, *(name for names in self.also.values() for name in names)):
                 if name != "all" or self.methods != ("all",):
                     find_recipe(name)

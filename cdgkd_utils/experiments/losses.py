@@ -98,10 +98,8 @@ class FunctionLoss(CrossEntropy):
 
 def build_loss(given: Given) -> CrossEntropy:
     """A fresh loss for a recipe."""
-    recipe = given.recipe
-    if not callable(recipe.loss) and recipe.loss not in LOSSES:
-        raise ValueError(f"recipe {recipe.name}: unknown loss {recipe.loss!r}; known: {', '.join(LOSSES)}")
-    loss = (recipe.loss if callable(recipe.loss) else LOSSES[recipe.loss])(given, **recipe.options)
+    wanted = given.recipe.loss
+    loss = (wanted if callable(wanted) else LOSSES[wanted])(given, **given.recipe.options)
     if not hasattr(loss, "begin_epoch"):
         loss = FunctionLoss(loss)
     for value in vars(loss).values():
@@ -137,8 +135,6 @@ LOSSES: dict[str, Callable[..., CrossEntropy]] = {
 
 def derive(recipe: Recipe, guides: dict[str, Guide], data: FoldData) -> Derived:
     """Logits of all windows, float32, for a recipe that is not a network, and what was chosen on the way."""
-    if recipe.kind not in KINDS:
-        raise ValueError(f"recipe {recipe.name}: unknown kind {recipe.kind!r}; known: network, {', '.join(KINDS)}")
     logits, result = KINDS[recipe.kind](guides, data, **recipe.options)
     return np.ascontiguousarray(logits, dtype=np.float32), result
 

@@ -17,7 +17,7 @@ from ..config import home
 from ..methods.rebalancing import MODALITIES
 from ..training import Inputs, fit, predict
 from .recipes import RECIPES, TEACHER, Recipe, find_recipe
-from .runs import Experiment, Learner, RunRecord, run_folder, run_key
+from .runs import Experiment, Learner, RunRecord, run_folder, run_key, validation_score
 from .study import FoldData, Study
 
 N_SHOWN = 150  # windows at most, of the training and of the validation part each
@@ -69,9 +69,8 @@ def record_history(
 ) -> History:
     """Train a rebalanced or plain teacher and record its course; a history that is stored is read back.
 
-    Watching changes nothing: the recorded training is the run itself, in whose folder the history lies. There is a
-    frame per epoch, or for every second (third, ...) where there would be more than ``MAX_FRAMES``. Of a tuned recipe
-    the chosen setting is recorded; other parameters as in ``Experiment.run``.
+    The recorded training is the run itself, in whose folder the history lies. There is a frame per epoch, or for every
+    second (third, ...) where there would be more than ``MAX_FRAMES``; other parameters are those of ``Experiment.run``.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if recipe.loss != "rebalanced":
@@ -128,31 +127,14 @@ def train_try(
     optimiser: str = "sgd",
     on_epoch: OnEpoch | None = None,
 ) -> pd.DataFrame:
-    """Train the compact teacher under other conditions; a try that was made before is read back.
+    """The epoch log of the compact teacher under other conditions; a try that was made before is read back.
 
-    Nothing is tested on the test parts: a teacher that is tuned by hand must not see them.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    eeg_signal, video_signal : int
-        Percent of the windows that keep their own EEG or video; the others exchange it, see :func:`exchanged`.
-    strength : float
-        Of the rebalancing (alpha); 0 only measures.
-    optimiser : {"sgd", "adam"}
-    on_epoch : callable, optional
-        Gets the log so far after each epoch.
-
-    Returns
-    -------
-    DataFrame
-        The epoch log, without early stopping.
+    `eeg_signal` and `video_signal` are percents of the windows that keep their own EEG or video, the others exchange it
+    (:func:`exchanged`); `strength` is of the rebalancing (alpha, 0 only measures); `optimiser` is sgd or adam.
+    There is no early stopping and nothing is tested: a teacher that is tuned by hand must not see the test parts.
     """
-    for name, value in (("eeg_signal", eeg_signal), ("video_signal", video_signal)):
-        if not 0 <= value <= 100:
-            raise ValueError(f"{name}: expected 0 to 100 (percent of windows), got {value}")
-    if not 0 <= strength < float("inf") or optimiser not in OPTIMISERS:
-        raise ValueError(f"expected a strength of 0 or more and optimiser sgd or adam, got {strength}, {optimiser!r}")
+    if not (0 <= eeg_signal <= 100 and 0 <= video_signal <= 100 and strength >= 0 and optimiser in OPTIMISERS):
+        raise ValueError("expected signals of 0 to 100 percent, a strength of 0 or more, and optimiser sgd or adam")
     recipe = replace(RECIPES[TEACHER], selection="last_epoch", training=OPTIMISERS[optimiser], grid=())
     recipe = recipe.but(strength=float(strength))
     study = experiment.study
@@ -181,9 +163,7 @@ def n_epochs(experiment: Experiment) -> int:
 def exchanged(rows: np.ndarray, people: np.ndarray, percent: int, rng: np.random.Generator) -> np.ndarray:
     """Whose signal each of some rows gets when only `percent` of them keep their own: a permutation of `rows`.
 
-    Of every person the others exchange theirs in a circle: no signal is lost or seen twice, and only the link between a
-    moment's signal and its rating is cut. A smaller `percent` cuts the links of more windows, the larger one's among
-    them.
+    Of every person the others exchange theirs in a circle: only the link of a moment's signal to its rating is cut.
     """
     source = rows.copy()
     for person in np.unique(people):
@@ -207,10 +187,9 @@ def conditioned(data: FoldData, eeg_signal: int, video_signal: int) -> Inputs:
 
 
 def chain_recipe(n_assistants: int, drop_prob: float) -> Recipe:
-    """The student of a chain with fewer assistants (0 .. 2) or another drop probability (0 .. 1), nothing else changed.
+    """CDGKD's student with fewer of its chain's assistants (0 .. 2) or another drop probability, nothing else changed.
 
-    The guides are those of CDGKD's own chain, trained with a drop probability of 0.5. Without assistants this is
-    "KD + drop", or KD when nothing is dropped; with two and 0.5 it is CDGKD: these are the same stored runs.
+    Without assistants this is "KD + drop", or KD when nothing is dropped: these are the same stored runs.
     """
     guides = RECIPES["cdgkd"].guides
     if n_assistants not in range(len(guides)) or not 0 <= drop_prob < 1:
@@ -223,16 +202,11 @@ def chain_recipe(n_assistants: int, drop_prob: float) -> Recipe:
 def train_chain(
     experiment: Experiment, n_assistants: int, drop_prob: float, *, tell: Callable[[float, str], None] | None = None
 ) -> dict[str, float]:
-    """The student of :func:`chain_recipe`, trained if it is not stored, in numbers.
+    """The student of :func:`chain_recipe`, trained if it is not stored, in numbers of validation windows.
 
-    `tell`, if given, takes the share of the epochs that are done, 0 .. 1, and a sentence.
-
-    Returns
-    -------
-    dict
-        ``n_assistants``, ``drop_prob``; on validation windows ``balanced_accuracy`` (of the chosen epoch) and
-        ``agreement``, the share of windows with the teacher's answer; ``silent``: share of mini-batches without any
-        guide. Test windows are left alone: whoever turns a knob must not look at them.
+    ``balanced_accuracy`` (of the chosen epoch), ``agreement`` (share of windows with the teacher's answer) and
+    ``silent`` (share of mini-batches without any guide). Test windows are left alone: whoever turns a knob must not
+    look at them. `tell`, if given, takes the share of the epochs that are done and a sentence.
     """
     recipe = chain_recipe(n_assistants, drop_prob)
     most = experiment.settings(recipe).epochs
@@ -243,13 +217,9 @@ def train_chain(
 
     record, val = experiment.run(recipe, on_epoch=on_epoch), experiment.inputs.val.numpy()
     said, taught = (one.logits[val].argmax(axis=1) for one in (record, experiment.run(TEACHER)))
-    return {
-        "n_assistants": n_assistants,
-        "drop_prob": drop_prob,
-        "balanced_accuracy": float(record.log["val_balanced_accuracy"].iloc[record.result["chosen_epoch"]]),
-        "agreement": float(np.mean(said == taught)),
-        "silent": float((~record.kept.any(axis=1)).mean()),
-    }
+    numbers = {"balanced_accuracy": float(validation_score(record)[0]), "agreement": float(np.mean(said == taught))}
+    silent = float((~record.kept.any(axis=1)).mean())
+    return {"n_assistants": n_assistants, "drop_prob": drop_prob, **numbers, "silent": silent}
 
 
 def classifier_inputs(experiment: Experiment, records: Mapping[str, RunRecord]) -> dict[str, np.ndarray]:

@@ -223,11 +223,7 @@ def find_recipe(name: str) -> Recipe:
     ``kd@eeg``: the guide stands at the top of the method's chain in place of the fused teacher; ``cdgkd+eeg``: a
     further guide of the student itself; ``kd@eeg#8``: 8 rated training trials per subject, for the guides too; the
     student hears them on all training trials, so that ``kd@ce#8`` is self-training. ``kd@fused`` is ``kd`` itself.
-
-    Raises
-    ------
-    ValueError
-        The method or a guide is unknown, or they do not go together.
+    A ValueError says what is unknown or does not go together.
     """
     if name in RECIPES:
         return RECIPES[name]

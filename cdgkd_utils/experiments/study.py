@@ -62,9 +62,9 @@ class Study:
     def __init__(self, params: Params, repeat: int = 0, *, windows: Windows | None = None, data_key: str = ""):
         self.params, self.repeat, self.seed, self._key = params, repeat, params.seed + repeat, data_key
         self._features: dict[str, Tensor] = {}
+        if windows is not None and not windows.meta.get("key"):
+            raise ValueError("windows: expected meta['key'], which tells runs on other data apart")
         if windows is not None:
-            if not windows.meta.get("key"):
-                raise ValueError("windows: expected meta['key'], which tells runs on other data apart")
             self.windows = windows
 
     @cached_property
@@ -112,9 +112,8 @@ class Study:
     def inputs(self, split: Fold, target: str) -> Inputs:
         """Normalised tensors for one fold; the scales come from its training windows alone.
 
-        Made when a model first asks for them: ``signal``, shape (n_windows, 28, 512), the EEG over its subject's
-        scale; ``wavelets`` (n_windows, 112), ``band_power`` (n_windows, 8, 112) and ``entropy`` (n_windows, 28, 5),
-        with mean 0 and standard deviation 1 over the training windows.
+        Made when a model first asks for them: ``signal`` (n_windows, 28, 512), the EEG over its subject's scale; and
+        ``wavelets`` (.., 112), ``band_power`` (.., 8, 112), ``entropy`` (.., 28, 5), as z-scores of training windows.
         """
         windows, train = self.windows, split.train
         normaliser = Normaliser.fit(windows, train)

@@ -57,10 +57,6 @@ class WorldBank:
     params: Params
     repeat: int = 0
 
-    def __post_init__(self):
-        if not self.params.is_twin:
-            raise ValueError(f"dataset: expected a twin, whose shares are known, got {self.params.dataset!r}")
-
     @cached_property
     def faces(self) -> Windows:
         """Windows of the world in which faces are drawn, prepared when first asked for; features in memory."""
@@ -81,8 +77,6 @@ class WorldBank:
 
         The shares of variance leave the rest to 1 to rating noise. `tell` gets the share done and a text.
         """
-        if not targets or not set(targets) <= set(TARGETS):
-            raise ValueError(f"targets: expected some of {', '.join(TARGETS)}, got {list(targets)}")
         study, accuracies = self._study(world_name(w_shared, w_eeg, w_video)), {ALONE: [], TAUGHT: []}
         experiments = [Experiment(study, target, fold) for target in targets for fold in folds]
         jobs = [(experiment, name) for experiment in experiments for name in accuracies]
