@@ -1,5 +1,6 @@
 """An interrupted training goes on to the same bits, whatever the method carries from one epoch into the next."""
 
+import copy
 import functools
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from smoke_runs import fresh, same_log
 
-from cdgkd_utils.experiments.losses import Given, Guide, build_loss
+from cdgkd_utils.experiments.losses import LOSSES, Given, Guide, build_loss
 from cdgkd_utils.experiments.recipes import RECIPES
 from cdgkd_utils.models import build_model
 from cdgkd_utils.training import Inputs, TrainSettings, fit, loop, predict
@@ -36,47 +37,28 @@ INPUTS = make_inputs()
 def guide(model_name):
     model = build_model(model_name, 100).eval()
     logits = predict(model, INPUTS, torch.arange(N)).logits.numpy()
-    return Guide(logits, lambda: build_like(model_name, model), INPUTS, {})
+    return Guide(logits, lambda: copy.deepcopy(model), INPUTS, {})
 
 
-def build_like(name, model):
-    other = build_model(name, 0)
-    other.load_state_dict(model.state_dict())
-    return other.eval()
-
-
-def cases():
-    """Of the networks that are trained each that brings a model, a loss or a choice of options not yet met."""
-    found, met = {}, set()
-    for recipe in RECIPES.values():
-        kinds = {recipe.model, (recipe.loss, *recipe.options, *recipe.training)}
-        if recipe.kind == "network" and not kinds <= met:
-            found[recipe.name] = recipe
-            met |= kinds
-    found["emotionkd adam"] = replace(RECIPES["emotionkd"], training={"optimizer": "adam"})
-    found["ambokd adam"] = replace(RECIPES["ambokd"], training={"optimizer": "adam"})
-    found["fusion adamw"] = replace(RECIPES["fusion_rebalanced"], training={"optimizer": "adamw"})
-    return found
-
-
-CASES = cases()
-
-
-def start(recipe):
-    model = build_model(recipe.model, 5)
-    guides = {name: guide(RECIPES[name].model or "teacher") for name in recipe.guides}
-    loss = build_loss(Given(recipe, guides, model, INPUTS, torch.Generator().manual_seed(7)))
-    return model, INPUTS, loss, replace(SETTINGS, selection=recipe.selection, **recipe.training)
+# One recipe for each loss, and the optimisers that carry more than momentum.
+NAMES = "ce fusion_rebalanced pmr_paper ogm_ge cdgkd fitnets nst emotionkd ambokd released_ta1".split()
+CASES = {name: RECIPES[name] for name in NAMES}
+CASES["emotionkd adam"] = replace(RECIPES["emotionkd"], training={"optimizer": "adam"})
+CASES["fusion adamw"] = replace(RECIPES["fusion_rebalanced"], training={"optimizer": "adamw"})
+assert {recipe.loss for recipe in CASES.values()} == set(LOSSES)
 
 
 def train(recipe, checkpoint=None, kill_after=0):
-    model, inputs, loss, settings = start(recipe)
+    model = build_model(recipe.model, 5)
+    guides = {name: guide(RECIPES[name].model or "teacher") for name in recipe.guides}
+    loss = build_loss(Given(recipe, guides, model, INPUTS, torch.Generator().manual_seed(7)))
+    settings = replace(SETTINGS, selection=recipe.selection, **recipe.training)
 
     def kill(log):
         if len(log) == kill_after:
             raise RuntimeError("killed")
 
-    done = fit(model, inputs, loss, settings, seed=3, on_epoch=kill, checkpoint=checkpoint)
+    done = fit(model, INPUTS, loss, settings, seed=3, on_epoch=kill, checkpoint=checkpoint)
     kept = torch.stack(loss.kept_history) if getattr(loss, "kept_history", None) else None
     return done, model.state_dict(), kept
 

@@ -68,14 +68,6 @@ def test_fewer_are_always_among_more():
         assert set(fewer[1].tolist()) <= set(more[1].tolist())
 
 
-def test_seed_and_fold_and_person_draw_anew():
-    places = ((0, 0), (1, 0), (0, 1), (0, 0))
-    draws = [rated_rows(blind(seed=seed, fold=fold), 4)[0].tolist() for seed, fold in places]
-    assert draws[0] == draws[3] and draws[0] != draws[1] != draws[2] != draws[0]
-    chosen = trials_of(blind(), rated_rows(blind(), 4)[0])
-    assert len({frozenset(trials) for trials in chosen.values()}) == 3
-
-
 # ---- what reaches a network --------------------------------------------------------------------
 
 

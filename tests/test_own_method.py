@@ -123,9 +123,8 @@ def test_a_model_of_ones_own_is_trained_stored_and_taught(study, trained):
         read_run(record.folder).model()
 
 
-def test_two_of_one_name_are_told_apart_and_built_in_names_refused():
-    register(Recipe("mine", model=Mean))
-    register(Recipe("mine", model=Mean, table=1))  # a cell that is run again
-    assert RECIPES["mine"].table == 1
-    with pytest.raises(ValueError, match="there is one of this name"):
-        register(Recipe("cdgkd", model=Mean))
+def test_a_cell_may_be_run_again_and_built_in_names_are_refused():
+    assert register(Recipe("mine", model=Mean)) is not register(Recipe("mine", model=Mean, table=1)) is RECIPES["mine"]
+    for name in ("cdgkd", "kd@mine", "a b"):
+        with pytest.raises(ValueError, match="recipe"):
+            register(Recipe(name, model=Mean))

@@ -90,16 +90,6 @@ def test_a_fold_that_leaks_stops_the_run(protocol, by_protocol, monkeypatch):
         Experiment(by_protocol.made[protocol].experiment.study, "valence", 1).run("ce")
 
 
-def test_runs_of_one_protocol_are_not_read_back_for_another(by_protocol, monkeypatch):
-    folders = {made.record.folder for made in by_protocol.made.values()}
-    assert len(folders) == len(PROTOCOLS) == len(list((by_protocol.home / "runs").iterdir()))
-    monkeypatch.setattr(runs, "fit", lambda *_, **__: pytest.fail("a training was started"))
-    for protocol, made in by_protocol.made.items():
-        again = Experiment(made.experiment.study, "valence", 0).run("ce")
-        assert again.folder == made.record.folder and again.spec["protocol"] == protocol
-        assert np.array_equal(again.logits, made.record.logits)
-
-
 # ---- guides ------------------------------------------------------------------------------------
 
 

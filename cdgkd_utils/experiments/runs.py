@@ -173,9 +173,10 @@ class Experiment:
             model, log, device = learner.model, done.log, str(learner.inputs.labels.device)
             model = model.deployed if recipe.deployed else model
             output = predict(model, self.on_device, self.on_device.every_row)
-            logits, kept = output.logits.cpu().numpy(), np.array(getattr(learner.loss, "kept_history", kept))
-            result = {"chosen_epoch": done.chosen_epoch, "diverged": done.diverged}
-            result |= {"n_parameters": n_parameters(model)}
+            logits = output.logits.cpu().numpy()
+            if heard := getattr(learner.loss, "kept_history", []):
+                kept = torch.stack(heard).numpy()
+            result = {"chosen_epoch": done.chosen_epoch, "diverged": done.diverged, "n_parameters": n_parameters(model)}
             if hasattr(model, "eeg_share"):
                 train = {name: value[learner.inputs.train] for name, value in output.features.items()}
                 result["eeg_share"] = 100 * model.eeg_share(train)
