@@ -80,7 +80,6 @@ WRONG = [
     "folds: -1",
     "protocol: window",
     "selection: first",
-    "datasets: deap",
     "data_root: here",
 ]
 WRONG += [f"{key}: moon" for key in ("datasets", "targets", "folds", "allow_leak", "methods", "world", "profile")]
