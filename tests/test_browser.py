@@ -43,10 +43,7 @@ def lab(tmp_path_factory):
         port = free.getsockname()[1]
     environment = os.environ | {"CDGKD_HOME": str(root / "home"), "JUPYTER_TOKEN": token, "OMP_NUM_THREADS": "1"}
     environment |= {f"JUPYTER_{name}_DIR": str(root / name) for name in ("CONFIG", "RUNTIME")}
-    environment |= {
-        "JUPYTERLAB_SETTINGS_DIR": str(root / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(root / "spaces"),
-    }
+    environment |= {f"JUPYTERLAB_{name.upper()}_DIR": str(root / name) for name in ("settings", "workspaces")}
     options = ["--no-browser", "--allow-root", "--expose-app-in-browser", f"--ServerApp.port={port}"]
     command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={root}"]
     with (root / "lab.log").open("w") as log:

@@ -9,7 +9,7 @@ from matplotlib.colors import same_color
 from test_viz_pictures import line, style, texts  # noqa: F401
 
 from cdgkd_utils import viz
-from cdgkd_utils.viz import chain, worlds
+from cdgkd_utils.viz import worlds
 from cdgkd_utils.viz.style import COLOURS
 
 
@@ -33,8 +33,7 @@ def answers():
 def test_soft_targets_are_those_by_hand_and_the_most_doubted_trial_comes_first(answers):
     part = viz.soft_targets(answers)
     assert part.values["place"] == 2 and part.values["temperature"] == pytest.approx(2.0, rel=0.01)
-    part.set(place=1)
-    figure = viz.draw_soft(answers, lambda role, part: chain._entropies(answers, role, part), "train", 1, 2.0)
+    figure = part.draw(part="train", place=1, temperature=2.0)
     sigmoid = 1 / (1 + np.exp(-np.array([2.0, 1.0])))  # windows in the order of time
     assert np.allclose(line(figure.axes[0], "teacher")[1], sigmoid)
     assert figure.axes[1].patches[0].get_data().values.sum() == pytest.approx(100)

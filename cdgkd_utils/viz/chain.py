@@ -46,14 +46,9 @@ def draw_method(figure: FigureBase) -> None:
     arrow(ax, (1.0, 2.15), (2.05, 2.1), COLOURS["eeg"])
     arrow(ax, (1.05, 1.3), (2.05, 1.35), COLOURS["video"])
     ax.text(1.5, 2.62, "the slower branch gets\na larger loss weight", ha="center", fontsize=8, color="0.3")
-    for (source, target), bend in {
-        ("teacher", "assistant 1"): 0,
-        ("assistant 1", "assistant 2"): 0,
-        ("assistant 2", "student"): 0,
-        ("teacher", "assistant 2"): -0.25,
-        ("assistant 1", "student"): -0.3,
-        ("teacher", "student"): -0.35,
-    }.items():
+    bends = {"teacher": (("assistant 1", 0), ("assistant 2", -0.25), ("student", -0.35))}
+    bends |= {"assistant 1": (("assistant 2", 0), ("student", -0.3)), "assistant 2": (("student", 0),)}
+    for source, target, bend in ((source, *aim) for source, aims in bends.items() for aim in aims):
         (x, width), (end, other) = places[source], places[target]
         shift = {"teacher": -0.12, "assistant 1": 0.0, "assistant 2": 0.12}[source]
         top = 1.7 if target == "student" else 2.5
@@ -66,10 +61,7 @@ def draw_method(figure: FigureBase) -> None:
 
 @picture(8, lambda seen, *_, **__: 1.0 + 0.36 * len(seen))
 def draw_memory(figure: FigureBase, seen: pd.Series, unseen: pd.Series, unseen_name: str = "unseen trials") -> None:
-    """Negative log-likelihood (nats) of each guide on what its student is taught with, and on unseen windows.
-
-    Example: ``cd.plot.draw_memory(quality["nll"], unseen["nll"], lab.unseen)``, Series by the guide's name.
-    """
+    """NLL (nats) of guides, seen and unseen, by name. Example: ``cd.plot.draw_memory(seen, unseen, lab.unseen)``."""
     height = 1.0 + 0.36 * len(seen)
     ax, rows = figure.add_axes((0.19, 0.5 / height, 0.5, 1 - 0.85 / height)), np.arange(len(seen))
     ax.hlines(rows, seen, unseen, color=COLOURS["absent"], linewidth=1.5, zorder=1)
@@ -85,10 +77,7 @@ def draw_memory(figure: FigureBase, seen: pd.Series, unseen: pd.Series, unseen_n
 
 @picture(7.5, 2.2)
 def draw_kept(figure: FigureBase, kept: np.ndarray, guides: Sequence[str], title: str = "") -> None:
-    """Which guide taught in which mini-batch, `kept` (n_steps, n_guides): coloured where kept, white where dropped.
-
-    Example: ``cd.plot.draw_kept(run.kept[:120], ["teacher", "assistant 1", "assistant 2"])``.
-    """
+    """Which guide taught when, `kept` (n_steps, n_guides). Example: ``cd.plot.draw_kept(run.kept, ["teacher"])``."""
     _raster(figure.add_axes((0.21, 0.22, 0.77, 0.62)), kept, guides, title)
 
 
@@ -107,10 +96,7 @@ def _raster(ax: Axes, kept: np.ndarray, guides: Sequence[str], title: str = "") 
 
 @picture(7.5, 2.9)
 def draw_shares(figure: FigureBase, log: pd.DataFrame, names: Mapping[str, str] | None = None) -> None:
-    """Share of the training loss that the labels (``loss_ce``) and each guide (``loss_kd_<guide>``) contribute.
-
-    Example: ``cd.plot.draw_shares(run.log, {"fusion_rebalanced": "teacher"})``; the second names guides.
-    """
+    """Shares of the loss, by labels and guide. Example: ``cd.plot.draw_shares(run.log, {"ta1": "assistant 1"})``."""
     columns = [column for column in log if column.startswith("loss_kd_")]
     terms = log[["loss_ce", *columns]].to_numpy(dtype=float)
     shares = 100 * terms / np.maximum(terms.sum(axis=1, keepdims=True), 1e-12)
@@ -134,17 +120,9 @@ def _soft(answers: Any, role: str, part: str, temperature: float) -> np.ndarray:
     return softmax(np.asarray(answers.logits[role], float)[answers.rows(part)] / temperature, axis=1)
 
 
-def _entropies(answers: Any, role: str, part: str) -> list[float]:
-    """Mean entropy (nats) of a guide's soft targets at each temperature."""
-    return [entr(_soft(answers, role, part, t)).sum(axis=1).mean() for t in TEMPERATURES]
-
-
 @picture(10.5, 3.5)
 def draw_soft(figure: FigureBase, answers: Any, entropies: Callable, part: str, place: int, temperature: float) -> None:
-    """Soft targets of one trial, of all windows of its part, and their entropy over the temperature.
-
-    `place` is the trial's number in the part, from 1; ``entropies(role, part)`` over the temperatures.
-    """
+    """Soft targets of trial number `place` of a part, of all its windows, and their entropy over T."""
     trials = _trials(answers, part)
     if not 1 <= place <= len(trials):
         raise ValueError(f"trial: there are {len(trials)} in the {part_name(part)} part, got number {place}")
@@ -175,16 +153,12 @@ def draw_soft(figure: FigureBase, answers: Any, entropies: Callable, part: str, 
     figure.legend(*one.get_legend_handles_labels(), loc="upper center", ncols=5)
 
 
-def soft_targets(answers: Any, place: int | None = None) -> Panel:
-    """Part: how soft the guides' answers are; first the training trial whose label the largest believes least.
-
-    Example: ``cd.plot.soft_targets(answers)``.
-    """
-    if place is None:
-        index, rows = answers.index.iloc[answers.rows("train")], answers.rows("train")
-        true = pd.Series(_soft(answers, answers.guides[0], "train", 1.0)[np.arange(len(rows)), answers.labels[rows]])
-        mean = true.groupby([index["subject"].to_numpy(), index["trial"].to_numpy()]).mean()
-        place = _trials(answers, "train").index(tuple(int(number) for number in mean.idxmin())) + 1
+def soft_targets(answers: Any) -> Panel:
+    """Part: how soft guides are, the most doubted trial first. Example: ``cd.plot.soft_targets(answers)``."""
+    index, rows = answers.index.iloc[answers.rows("train")], answers.rows("train")
+    true = pd.Series(_soft(answers, answers.guides[0], "train", 1.0)[np.arange(len(rows)), answers.labels[rows]])
+    mean = true.groupby([index["subject"].to_numpy(), index["trial"].to_numpy()]).mean()  # in the order of _trials
+    place = int(mean.argmin()) + 1
 
     def summary(temperature: float, part: str, place: int) -> str:
         rows = {}
@@ -203,8 +177,12 @@ def soft_targets(answers: Any, place: int | None = None) -> Panel:
         "place": whole(place, 1, most, 1, "trial (its number in the part)"),
     }
     frames = {f"T = {t:g}": {"temperature": t, "part": "train", "place": place} for t in (1.0, 2.0, 8.0)}
-    curves = lru_cache(lambda role, part: _entropies(answers, role, part))  # the same for all moves within a part
-    return Panel(bound(draw_soft, answers, curves), controls, text=summary, static=frames)
+
+    @lru_cache
+    def entropies(role: str, part: str) -> list[float]:  # the same for all moves within a part
+        return [entr(_soft(answers, role, part, t)).sum(axis=1).mean() for t in TEMPERATURES]
+
+    return Panel(bound(draw_soft, answers, entropies), controls, text=summary, static=frames)
 
 
 @picture(4.3, 3.9)
@@ -218,7 +196,7 @@ def draw_agreement(figure: FigureBase, answers: Any, part: str) -> None:
 
 
 def agreement(answers: Any) -> Panel:
-    """Part: does the student listen? Equal answers, by part of the split. Example: ``cd.plot.agreement(answers)``."""
+    """Part: does the student listen? Equal answers by part. Example: ``cd.plot.agreement(answers)``."""
     draw, parts = bound(draw_agreement, answers), [(part_name(part), part) for part in answers.parts]
     settings = {name: {"part": part} for name, part in parts}
     return Panel(draw, {"part": buttons(parts, "part")}, static=lambda: strip(draw, settings, columns=2))
@@ -226,11 +204,7 @@ def agreement(answers: Any) -> Panel:
 
 @picture(9, 2.2)
 def draw_silence(figure: FigureBase, learners: Mapping[str, tuple], learner: str, n_steps: int | None = None) -> None:
-    """Which guide a learner heard in which mini-batch (the first `n_steps`), and in how many nobody spoke.
-
-    `learners`, by role: (kept, the guides' names, the probability with which each is dropped).
-    Example: ``cd.plot.draw_silence({"student": (run.kept, guides, 0.5)}, "student", 120)``.
-    """
+    """Which guide a learner heard when (the first `n_steps`); `learners` are (kept, guides, drop) by role."""
     kept, guides, drop = learners[learner]
     silent, expected = 100 * np.mean(~np.asarray(kept).any(axis=1)), 100 * drop ** len(guides)
     title = f"{learner}: no guide speaks in {silent:.1f} % of all {len(kept)} mini-batches (expected {expected:.1f} %)"

@@ -87,11 +87,7 @@ def _changing(steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0) 
 
 @picture(7.5, lambda *given, **named: 0.95 * len(_changing(*given, **named)) + 0.6)
 def draw_steps(figure: FigureBase, steps: Sequence[tuple], channel: str = "Fp1", first: float = 1.0) -> None:
-    """Two seconds (from `first` on) of one channel after each step of the preparation that changes it.
-
-    `steps` are (name, signal, sfreq): (28, n_times) from the clip's start on, in µV, and in standard deviations once
-    scaled. Example: ``cd.plot.draw_steps(lab.steps(), channel="O2")``.
-    """
+    """Two seconds of a channel after each step that changes it. Example: ``cd.plot.draw_steps(lab.steps())``."""
     shown = _changing(steps, channel, first)
     axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     figure.subplots_adjust(left=0.1, right=0.98, top=1 - 0.25 / len(shown), bottom=0.5 / len(shown), hspace=0.55)
@@ -104,10 +100,7 @@ def draw_steps(figure: FigureBase, steps: Sequence[tuple], channel: str = "Fp1",
 
 @picture(7.5, 4.2)
 def draw_split(figure: FigureBase, index: pd.DataFrame, parts: Mapping[str, np.ndarray]) -> None:
-    """Subjects down, trials across, each trial in the colour of its part; a trial in two parts is pink, and counted.
-
-    `parts` are rows of `index` by name. Example: ``cd.plot.draw_split(windows.index, fold.parts())``.
-    """
+    """Each trial in the colour of its part; leaks are pink. Example: ``cd.plot.draw_split(index, fold.parts())``."""
     _split(figure.add_axes((0.08, 0.22, 0.91, 0.7)), index, parts, -0.13)
 
 
@@ -138,14 +131,8 @@ def _split(ax: Axes, index: pd.DataFrame, parts: Mapping[str, np.ndarray], below
 
 
 @picture(10.5, 3.9)
-def draw_leak(
-    figure: FigureBase, windows: Windows, folds: Mapping[str, object], scores: pd.DataFrame, protocol: str, labels: str
-) -> None:
-    """Who trains and who is tested under a protocol, what both parts share, and the accuracy that comes of it.
-
-    `folds` by protocol; `scores` from ``leak_scores``: ``protocol, labels, fold, accuracy, same_trial`` (shares);
-    `labels`: "true", "permuted" or "both". Example: ``cd.plot.draw_leak(windows, folds, scores, "window", "both")``.
-    """
+def draw_leak(figure: FigureBase, windows: Windows, folds, scores: pd.DataFrame, protocol: str, labels: str) -> None:
+    """Who trains and who is tested under a protocol, what both share, and the accuracy that comes of it."""
     mine = scores[scores["protocol"] == protocol]
     kinds = list(KINDS) if labels == "both" else [labels]
     fold, index = folds[protocol], windows.index
@@ -177,10 +164,8 @@ def shared_units(index: pd.DataFrame, fold) -> dict[str, tuple[int, int]]:
     test = np.concatenate(list(fold.tests().values()))
     units = {"windows": np.arange(len(index)), "trials": index.groupby(["subject", "trial"]).ngroup().to_numpy()}
     units |= {"subjects": index["subject"].to_numpy(), "stimuli": index["stimulus"].to_numpy()}
-    return {
-        name: (len(np.intersect1d(values[test], values[fold.train])), len(np.unique(values[test])))
-        for name, values in units.items()
-    }
+    pairs = {name: (set(values[test]), set(values[fold.train])) for name, values in units.items()}
+    return {name: (len(tested & trained), len(tested)) for name, (tested, trained) in pairs.items()}
 
 
 def leak_o_meter(windows: Windows, folds: Mapping[str, object], scores: pd.DataFrame) -> Panel:

@@ -51,10 +51,7 @@ def scatter(ax: Axes, xy: np.ndarray, labels: np.ndarray, stars: np.ndarray | No
 
 @picture(7.6, lambda panels, **_: 3.75 * -(-len(panels) // 2) + 0.4)
 def draw_embeddings(figure: FigureBase, panels: Mapping[str, Sequence]) -> None:
-    """Windows and prototypes of several embeddings; `panels` are (xy, labels, prototypes_xy, note) by title.
-
-    Example: ``cd.plot.draw_embeddings({"EEG, training": (xy, labels, stars, "gap 1.2")})``.
-    """
+    """Windows and prototypes; `panels` are (xy, labels, prototypes_xy, note) by title."""
     n_rows, n_columns = -(-len(panels) // 2), min(2, len(panels))
     height = 3.75 * n_rows + 0.4
     axes = figure.subplots(n_rows, n_columns, squeeze=False)
@@ -80,9 +77,6 @@ def draw_own_class(figure: FigureBase, probabilities: Mapping[str, np.ndarray]) 
     ax.legend()
 
 
-# ---- the tug of war -----------------------------------------------------------------------------
-
-
 class Scene(NamedTuple):
     """Recorded trainings in two dimensions: one projection per modality, so that only the embeddings move.
 
@@ -93,11 +87,11 @@ class Scene(NamedTuple):
 
     histories: dict[str, Any]
     epochs: np.ndarray
-    points: dict[tuple[str, str], np.ndarray]
-    stars: dict[tuple[str, str], np.ndarray]
-    explained: dict[str, np.ndarray]
-    reach: dict[str, float]
-    gaps: dict[tuple[str, str, str], list[float]]
+    points: dict
+    stars: dict
+    explained: dict
+    reach: dict
+    gaps: dict
 
 
 def make_scene(histories: Mapping[str, Any]) -> Scene:
@@ -159,10 +153,7 @@ def _tug_height(scene: Scene, *_, curves: bool = True, **__) -> float:
 
 @picture(lambda *_, curves=True, **__: 10.8 if curves else 2.1, _tug_height)
 def draw_tug(figure: FigureBase, scene: Scene, epoch: int, part: str = "train", curves: bool = True) -> None:
-    """Embeddings and prototypes of both modalities as `epoch` begins, a row per teacher; beside them the balance.
-
-    `part`: "train" or "val" windows. Without `curves`, the clouds alone. Example: ``cd.plot.draw_tug(scene, epoch=3)``.
-    """
+    """Both embeddings as `epoch` begins, a row per teacher, beside the balance; without `curves` the clouds alone."""
     names, frame = list(scene.histories), int(np.flatnonzero(scene.epochs == epoch)[0])
     height = _tug_height(scene, curves=curves)
     if curves:
@@ -216,10 +207,7 @@ def _balance(axes: Sequence[Axes], log: pd.DataFrame, epoch: int) -> None:
 
 
 def tug_of_war(scene: Scene, n_frames: int = 5) -> Panel:
-    """Part: both modalities' embeddings and prototypes over the epochs of a training; its twin is a film strip.
-
-    Example: ``cd.plot.tug_of_war(cd.plot.make_scene({"plain": history}))``.
-    """
+    """Part: both embeddings over the epochs, and a film strip. Example: ``cd.plot.tug_of_war(scene)``."""
     epochs = [int(epoch) for epoch in scene.epochs]
     shown = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, n_frames).round().astype(int))]
     parts = [(f"{part_name(part)} windows", part) for part in ("train", "val")]

@@ -49,12 +49,8 @@ def _size(draw: Callable, *args: Any, **values: Any) -> tuple[float, float]:
 
 def bound(draw: Callable, *given: Any) -> Callable:
     """A drawing whose first values are given, so that only those of the controls are left."""
-
-    def drawn(figure: FigureBase, **values: Any) -> FigureBase:
-        return draw(figure, *given, **values)
-
-    drawn.size = tuple(partial(edge, *given) if callable(edge) else edge for edge in draw.size)
-    return drawn
+    edges = [partial(edge, *given) if callable(edge) else edge for edge in draw.size]
+    return picture(*edges)(lambda figure, **values: draw(figure, *given, **values))
 
 
 def blank(width: float, height: float) -> Figure:
@@ -127,23 +123,12 @@ def strip(draw: Callable, settings: Mapping[str, Mapping] | Sequence[Mapping], c
 class Panel:
     """A drawing made live; shown as the last line of a cell, with its static twin below it. Also ``cd.explore``.
 
-    Parameters
-    ----------
-    draw : callable
-        ``draw(figure, **values)``, with a value for each control.
-    controls : mapping
-        By the name of the value: a widget, or as for ``ipywidgets.interact`` (low, high, step), a list or a mapping.
-    button : (label, action), optional
-        For what takes longer than 0.3 s: a press calls ``action(tell, **values)``, then the picture is drawn again;
-        ``tell(share, text)`` shows progress.
-    text : callable, optional
-        From the values to HTML below the picture.
-    static : mapping or callable, optional
-        Settings of the static twin, as for :func:`strip`, or a function that makes it; default: what is shown.
-    follow : callable, optional
-        Gets the controls after each move and may change the others.
+    ``draw(figure, **values)`` gets the values of `controls`, by name a widget or what ``ipywidgets.interact`` takes:
+    (low, high, step), a list, a mapping. `button` = (label, action) is for what takes longer than 0.3 s: a press calls
+    ``action(tell, **values)``, where ``tell(share, text)`` shows progress, then the picture is drawn again. `text` is
+    HTML below the picture from the values. `static` are settings for :func:`strip`, or makes the twin; by default it is
+    what is shown. `follow` gets the controls after each move and may change the others.
 
-    ``controls`` by name; ``picture``, ``text`` and ``status`` are HTML widgets, ``error`` is what went wrong last.
     Example: ``cd.explore(draw, {"temperature": (0.5, 8.0)})`` for ``def draw(figure, temperature): …``.
     """
 
@@ -232,8 +217,7 @@ class Panel:
         return self.error is None
 
     @contextmanager
-    def _hold(self) -> Iterator[None]:
-        """Controls may move without a drawing."""
+    def _hold(self) -> Iterator[None]:  # controls may move without a drawing
         before, self._held = self._held, True
         try:
             yield

@@ -102,11 +102,7 @@ def scales_of(windows: Windows) -> dict[str, tuple[float, float]]:
 def draw_trial(
     figure: FigureBase, windows: Windows, row: int, pictures: tuple, band: str = "alpha", scales: dict | None = None
 ) -> None:
-    """Everything that was recorded of one window, by its number `row`: EEG, faces, spectrum, head map, ratings.
-
-    `pictures` are (frames, mask, times): (5, size, size, 3) uint8, (5,) bool, (5,) in s from the window's start.
-    Example: ``cd.plot.draw_trial(windows, 0, pictures, band="alpha")``.
-    """
+    """Everything recorded of window `row`; `pictures` are its (frames, mask, times in s) as of ``trial_frames``."""
     scales, which, eeg = scales or scales_of(windows), windows.index.iloc[row], windows.eeg_at(row)
     start = WINDOW_SECONDS * int(which["window"])
     span = (start, start + WINDOW_SECONDS)

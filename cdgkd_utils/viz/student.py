@@ -9,7 +9,6 @@ from typing import Any
 import ipywidgets
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.patches import Rectangle
 
@@ -22,21 +21,6 @@ from .style import COLOURS, chance_line, colour
 ROLES = {"ta1": "assistant 1", "ta2": "assistant 2"}
 SCORES = {"accuracy": "accuracy (%)", "same": "windows answered the same (%)", "moved": "change of P(high) (points)"}
 MAX_SHOWN = 12  # windows of a clip whose middle frame stands above the line
-
-
-def _answers(ax: Axes, look: Any) -> None:
-    """P(high) of each network after a change (bar), and before it (open circle)."""
-    rows = np.arange(len(look.after))
-    ax.barh(rows, list(look.after.values()), color=[colour(role) for role in look.after], height=0.6)
-    before = [look.before[role] for role in look.after]
-    ax.plot(before, rows, "o", color="white", markeredgecolor="black", label="before the change")
-    chance_line(ax, 0.5, vertical=True, label="undecided")
-    if np.isfinite(look.truth):
-        ax.axvline(look.truth, color=COLOURS["high"], linestyle=":", linewidth=1.6, label="true P(high)")
-    ax.set_yticks(rows, [ROLES.get(role, role) for role in look.after])
-    ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="P(high)")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.34), ncols=3, handlelength=1.4, columnspacing=1.0)
-    ax.set_title(f"P(high) after the change; the label is {'high' if look.label else 'low'}")
 
 
 @picture(10, 4.2)
@@ -59,7 +43,17 @@ def draw_what_if(figure: FigureBase, look: Any) -> None:
     ax.set(xlim=(0, row.shape[1]), ylim=(1.36 * size, -0.2 * size), aspect="equal")
     ax.axis("off")
     ax.set_title("Frames after the change, and how much of the student's answer hangs on each", y=0.98)
-    _answers(figure.add_axes((0.1, 0.19, 0.52, 0.26)), look)
+    ax, rows = figure.add_axes((0.1, 0.19, 0.52, 0.26)), np.arange(len(look.after))
+    ax.barh(rows, list(look.after.values()), color=[colour(role) for role in look.after], height=0.6)
+    before = [look.before[role] for role in look.after]
+    ax.plot(before, rows, "o", color="white", markeredgecolor="black", label="before the change")
+    chance_line(ax, 0.5, vertical=True, label="undecided")
+    if np.isfinite(look.truth):
+        ax.axvline(look.truth, color=COLOURS["high"], linestyle=":", linewidth=1.6, label="true P(high)")
+    ax.set_yticks(rows, [ROLES.get(role, role) for role in look.after])
+    ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="P(high)")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.34), ncols=3, handlelength=1.4, columnspacing=1.0)
+    ax.set_title(f"P(high) after the change; the label is {'high' if look.label else 'low'}")
     if look.per_channel is not None:
         head = figure.add_axes((0.69, 0.02, 0.24, 0.42))
         image = draw_head(head, 100 * look.per_channel, (0, 100 * float(look.per_channel.max())), "Blues")
@@ -104,10 +98,7 @@ def what_if(answers: Any) -> Panel:
 
 @picture(9.6, lambda table, *_, **__: 2.2 * -(-table["change"].nunique() // 4) + 0.6)
 def draw_sweep(figure: FigureBase, table: pd.DataFrame, score: str = "accuracy") -> None:
-    """A `score` ("accuracy", "same" or "moved") of each network against the strength of each change.
-
-    Example: ``cd.plot.draw_sweep(what_if.sweep(), "moved")``.
-    """
+    """A score of each network against the strength of each change. Example: ``cd.plot.draw_sweep(table, "moved")``."""
     names = list(dict.fromkeys(table["change"]))
     n_rows = -(-len(names) // 4)
     axes, height = figure.subplots(n_rows, 4, sharey=True, squeeze=False).flat, 2.2 * n_rows + 0.6
@@ -130,10 +121,7 @@ def draw_sweep(figure: FigureBase, table: pd.DataFrame, score: str = "accuracy")
 
 @picture(6.4, 3.2)
 def draw_reliability(figure: FigureBase, labels: np.ndarray, answers: Mapping[str, np.ndarray]) -> None:
-    """Observed share of high against predicted P(high), in ten bins of equally many windows; answers by name.
-
-    Example: ``cd.plot.draw_reliability(labels, {"as trained": p, "T = 2": softer})``.
-    """
+    """Observed against predicted P(high) in ten bins. Example: ``cd.plot.draw_reliability(y, {"student": p})``."""
     from sklearn.calibration import calibration_curve
 
     ax = figure.add_axes((0.08, 0.15, 0.42, 0.75))
@@ -164,11 +152,7 @@ def draw_face_maps(figure: FigureBase, frames: Sequence, maps: Sequence, titles:
 
 @picture(9.6, 3.9)
 def draw_clip(figure: FigureBase, name: str, frames, mask, p_high, target: str = "", truth: float = np.nan) -> None:
-    """The middle frame of each window of a clip above P(high) over time.
-
-    Frames (n_windows, 5, size, size, 3), mask (n_windows, 5), P(high) (n_windows,), NaN without an answer; `truth` is
-    the true P(high) of a synthetic clip. Example: ``cd.plot.draw_clip("a", clip.frames, clip.mask, clip.answer(one))``.
-    """
+    """The middle frame of each window of a clip above P(high) over time (NaN: no answer)."""
     n = len(p_high)
     shown = np.unique(np.linspace(0, n - 1, min(n, MAX_SHOWN)).round().astype(int))
     for place, window in enumerate(shown):

@@ -97,10 +97,7 @@ def draw_results(figure: FigureBase, scores: pd.DataFrame) -> None:
 
 @picture(9.5, lambda claims, **_: 0.5 * claims["claim"].nunique() + 1.2)
 def draw_claims(figure: FigureBase, claims: pd.DataFrame) -> None:
-    """What these runs say to each claim of the paper, world by world, from ``judge_claims``: differences in points.
-
-    Example: ``cd.plot.draw_claims(judge_claims(scores))``.
-    """
+    """What runs say to each claim, world by world. Example: ``cd.plot.draw_claims(lab.tables().claims())``."""
     names, worlds = list(dict.fromkeys(claims["claim"])), list(dict.fromkeys(claims["world"]))
     height = 0.5 * len(names) + 1.2
     ax = figure.add_axes((0.4, 0.62 / height, 0.47, 1 - 1.0 / height))

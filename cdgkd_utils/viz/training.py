@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import ipywidgets
@@ -65,10 +64,7 @@ def draw_training(figure: FigureBase, log: pd.DataFrame) -> None:
 
 
 class LiveTraining:
-    """A picture that is drawn again after every epoch, for ``on_epoch``; a stored notebook keeps the last.
-
-    Example: ``run = lab.run("fusion", on_epoch=cd.plot.LiveTraining("plain fusion", 24).update)``.
-    """
+    """A picture after every epoch. Example: ``lab.run("ce", on_epoch=cd.plot.LiveTraining("alone", 24).update)``."""
 
     def __init__(self, title: str = "", n_epochs: int | None = None):
         self.title, self.n_epochs, self.figure, self._handle = title, n_epochs, None, None
@@ -104,14 +100,11 @@ def draw_branches(figure: FigureBase, logs: Mapping[str, pd.DataFrame]) -> None:
     axes[0].set_ylabel("nearest prototype, accuracy (%)")
 
 
-Tries = Sequence[tuple[Mapping[str, Any], pd.DataFrame]]
-
-
 def _conditions(c: Mapping[str, Any]) -> str:
     return f"EEG {c['eeg_signal']} %, video {c['video_signal']} %, strength {c['strength']:g}, {c['optimiser']}"
 
 
-def tries_table(tries: Tries) -> pd.DataFrame:
+def tries_table(tries: Sequence[tuple]) -> pd.DataFrame:
     """Conditions and outcome of every try, numbered from 1; ratio, weights and branches as the last epoch begins."""
     rows = {}
     for number, (conditions, log) in enumerate(tries, 1):
@@ -127,11 +120,8 @@ def tries_table(tries: Tries) -> pd.DataFrame:
 
 
 @picture(9.6, 3.9)
-def draw_tries(figure: FigureBase, tries: Tries) -> None:
-    """Validation accuracy, imbalance ratio and weights of the last four tries, pairs of conditions and epoch log.
-
-    Example: ``cd.plot.draw_tries(lab.tries([(100, 100), (40, 100)]))``.
-    """
+def draw_tries(figure: FigureBase, tries: Sequence[tuple]) -> None:
+    """Validation accuracy, imbalance ratio and weights of the last four tries: (conditions, epoch log)."""
     if not tries:
         raise ValueError("tries: none yet; press the button to train one")
     axes = figure.subplots(1, 3)
@@ -141,9 +131,9 @@ def draw_tries(figure: FigureBase, tries: Tries) -> None:
     for number, (conditions, log) in enumerate(tries[first:], first):
         shade, dash = looks[number % 4]  # a try keeps its line while others come and go
         drawn = (100 * log["val_balanced_accuracy"], log["imbalance_ratio"], log["eeg_weight"] - log["video_weight"])
+        style = {"color": COLOURS[shade], "linestyle": dash, "label": f"try {number + 1}: {_conditions(conditions)}"}
         for ax, values in zip(axes, drawn, strict=True):
-            label = f"try {number + 1}: {_conditions(conditions)}"
-            ax.plot(log["epoch"], values, color=COLOURS[shade], linestyle=dash, label=label)
+            ax.plot(log["epoch"], values, **style)
     for ax, value, said in zip(axes, (50, 1, 0), ("chance", "balanced", "no help"), strict=True):
         chance_line(ax, value, label=said)
     _epochs(axes[0], ylabel="balanced accuracy (%)", title="Validation windows")
@@ -153,7 +143,9 @@ def draw_tries(figure: FigureBase, tries: Tries) -> None:
     figure.legend(handles[:-1], names[:-1], loc="lower left", ncols=2, handlelength=2.6)
 
 
-def rebalancing_tries(train: Callable[..., pd.DataFrame], tries: Tries = (), n_epochs: int | None = None) -> Panel:
+def rebalancing_tries(
+    train: Callable[..., pd.DataFrame], tries: Sequence[tuple] = (), n_epochs: int | None = None
+) -> Panel:
     """Part: weaken a modality, set the strength of the rebalancing and the optimiser, and train the teacher again.
 
     ``train(on_epoch=…, **conditions)`` returns an epoch log; `tries` were made before, and ``panel.tries`` grows.
@@ -177,8 +169,7 @@ def rebalancing_tries(train: Callable[..., pd.DataFrame], tries: Tries = (), n_e
         "strength": stops((0, 1, 3, 10, 30, 100), 10, "strength"),
         "optimiser": ipywidgets.Dropdown(options=[("SGD", "sgd"), ("Adam", "adam")], description="optimiser"),
     }
-    table = lambda **_: tries_table(made).to_html(border=0)  # noqa: E731
-    panel = Panel(draw, controls, button=("Train", press), text=table)
+    panel = Panel(draw, controls, button=("Train", press), text=lambda **_: tries_table(made).to_html(border=0))
     panel.tries = made
     return panel
 
@@ -197,16 +188,9 @@ def draw_grid(ax: Axes, frame: pd.DataFrame, limits: tuple[float, float], text: 
     ax.spines[:].set_visible(False)
 
 
-# ---- other chains -------------------------------------------------------------------------------
-
-
 @picture(10.5, 3.0)
 def draw_chain(figure: FigureBase, tried: pd.DataFrame, chosen: tuple[int, float] | None = None) -> None:
-    """Accuracy and agreement by assistants and drop probability, and how often all guides are silent.
-
-    `tried`: ``n_assistants, drop_prob`` and, as shares, ``balanced_accuracy, agreement, silent``; `chosen` is framed.
-    Example: ``cd.plot.draw_chain(pd.DataFrame([lab.train_chain(2, 0.5)]))``.
-    """
+    """Accuracy and agreement by assistants and drop probability, and how often all guides are silent."""
     shown = {"balanced_accuracy": "Balanced accuracy (%), validation"}
     shown["agreement"] = "Same answer as the teacher (%), validation"
     for left, (measure, title) in zip((0.05, 0.375), shown.items(), strict=True):
@@ -249,8 +233,12 @@ def chain_tries(train: Callable[..., dict[str, float]], tried: Iterable[dict[str
         missing = [place for place in wanted if place not in rows]
         for number, (n, p) in enumerate(missing):
             name = f"student {number + 1} of {len(missing)}: {n} assistants, drop {p:g}"
-            tell(number / len(missing), f"{name}, training")
-            rows[n, p] = train(n, p, tell=partial(_told, tell, name, number, len(missing)))
+
+            def told(share: float, text: str, before: int = number, name: str = name) -> None:
+                tell((before + share) / len(missing), f"{name}, {text}")
+
+            told(0.0, "training")
+            rows[n, p] = train(n, p, tell=told)
 
     controls = {
         "assistants": buttons(ASSISTANTS, "assistants", value=2),
@@ -258,7 +246,3 @@ def chain_tries(train: Callable[..., dict[str, float]], tried: Iterable[dict[str
         "which": ipywidgets.Dropdown(options=[("this student", "one"), ("all twelve", "all")], description="train"),
     }
     return Panel(draw, controls, button=("Train", press))
-
-
-def _told(tell: Callable[[float, str], None], name: str, number: int, n: int, share: float, text: str) -> None:
-    tell((number + share) / n, f"{name}, {text}")

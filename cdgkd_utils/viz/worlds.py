@@ -95,10 +95,7 @@ def draw_world_shares(figure: FigureBase, worlds: Mapping[str, World]) -> None:
 
 @picture(9.5, lambda table, *_, **__: 0.52 * len(table) + 1.0)
 def draw_hypotheses(figure: FigureBase, table: pd.DataFrame, other: pd.DataFrame | None = None) -> None:
-    """A family of hypotheses: what was expected, what came out, and the verdict; `other`: the same for unseen people.
-
-    Columns ``difference, expected, mean, low, high, verdict``. Example: ``cd.plot.draw_hypotheses(tests, of_people)``.
-    """
+    """What was expected, what came out; `other`: unseen people. Example: ``cd.plot.draw_hypotheses(t, t2)``."""
     height = 0.52 * len(table) + 1.0
     ax = figure.add_axes((0.42, 0.55 / height, 0.43, 1 - 0.85 / height))
     for place, (name, row) in enumerate(table.iterrows()):
@@ -219,10 +216,7 @@ def draw_control_fusion(figure: FigureBase, scores: pd.DataFrame, curves: pd.Dat
 
 @picture(7.5, 3.0)
 def draw_control_students(figure: FigureBase, scores: pd.DataFrame, flipped: float = 0.25) -> None:
-    """What each guidance adds to a student of spoilt digits, when a share of labels is `flipped`.
-
-    Example: ``cd.plot.draw_control_students(lab.control_students(), flipped=0.25)``.
-    """
+    """What guidance adds to a student of spoilt digits with a share of labels `flipped`."""
     mine = scores[np.isclose(scores["flipped"], flipped)]
     methods = [method for method in STUDENTS if method in set(mine["method"])]
     ax = figure.add_axes((0.2, 0.17, 0.62, 0.7))
