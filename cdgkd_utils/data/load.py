@@ -55,12 +55,6 @@ def load_windows(params: Params, n_jobs: int | None = None, repeat: int = 0) -> 
     repeat : int
         On the twin, people and recordings are redrawn with seed ``params.seed + repeat``; real data stay the same.
 
-    Returns
-    -------
-    Windows
-        Read-only memory maps. ``meta["name"]`` says what numbers from them may be called, ``meta["excluded"]``
-        what was left out: (subject, trial, reason).
-
     Raises
     ------
     DataError

@@ -42,11 +42,7 @@ class LeakError(AssertionError):
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One fold of a protocol.
-
-    `rows` are those of the windows' index: ``train``, ``val``, then each test part, ``test_trial`` and ``test_subject``
-    or ``test_<label>``.
-    """
+    """One fold; `rows`: ``train``, ``val``, then test parts, ``test_<label>`` or ``test_trial``, ``test_subject``."""
 
     protocol: str
     number: int
@@ -56,17 +52,12 @@ class Fold:
     val = property(lambda self: self.rows["val"])
 
     def parts(self) -> dict[str, np.ndarray]:
-        """All parts by name, in the order of `rows`."""
         return dict(self.rows)
 
     def tests(self) -> dict[str, np.ndarray]:
-        """The test parts by name."""
         return {name: rows for name, rows in self.rows.items() if name.startswith("test")}
 
-    @property
-    def leaky(self) -> bool:
-        """True where windows of one trial stand in several parts."""
-        return self.protocol in LEAKY
+    leaky = property(lambda self: self.protocol in LEAKY)  # windows of one trial stand in several parts
 
     @property
     def label(self) -> str:
@@ -105,13 +96,11 @@ def make_folds(
     if protocol not in PROTOCOLS:
         raise SplitError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     if protocol in LEAKY and not allow_leak:
-        why = "puts windows of one trial into train and test, so its scores are inflated"
-        raise SplitError(f"protocol {protocol!r} {why}; choose another, or pass allow_leak=True to demonstrate it")
+        raise SplitError(f"protocol {protocol!r} cuts inside trials and inflates scores; allow_leak=True shows it")
     labels = np.asarray(labels)
     if labels.shape != (len(index),):
         raise SplitError(f"labels: expected one per row of the index, ({len(index)},), got shape {labels.shape}")
-    deal = _known_and_unseen if protocol == "trial+subject" else _one_test
-    dealt = deal(index, labels, protocol, n_folds, seed)
+    dealt = (_known_and_unseen if protocol == "trial+subject" else _one_test)(index, labels, protocol, n_folds, seed)
     folds = [Fold(protocol, number, rows) for number, rows in enumerate(dealt)]
     for fold in folds:
         if len(classes := np.unique(labels[fold.train])) < 2:
@@ -137,10 +126,9 @@ def deal_trials(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Deal whole trials of every subject; returns the rows that are kept and those held out.
 
-    `trials`, `subjects` and `labels` are those of all windows. A test part is dealt without labels: dealt by label,
-    each person's share of high copies that of the training part, and knowing only who it is beats chance on permuted
-    labels. With labels (both alike in each part), for parts of the training rows. A subject, or label of a subject,
-    with fewer trials than folds joins the others.
+    `trials`, `subjects` and `labels` are those of all windows. With labels only for parts of the training rows: a test
+    part dealt by label copies each person's share of high, and knowing only who it is then beats chance on permuted
+    labels. A subject, or label of a subject, with fewer trials than folds joins the others.
     """
     unique, first = np.unique(trials[rows], return_index=True)
     if len(unique) < n_folds:
@@ -172,7 +160,7 @@ def _deal(
     rows: np.ndarray, index: pd.DataFrame, labels: np.ndarray, protocol: str, n_folds: int, seed: int, shrink=False
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Deal some rows into (kept, held out); `shrink` takes fewer folds where units are few."""
-    subjects, mine = index["subject"].to_numpy(), index.iloc[rows]
+    mine = index.iloc[rows]
     column = "stimulus" if protocol == "stimulus" else "subject"
     if column not in index:
         raise SplitError(f"protocol {protocol!r} needs the column {column!r} in the index")
@@ -188,8 +176,8 @@ def _deal(
         raise SplitError(f"{n_folds} folds of {n_units} {unit}: expected {wanted}; take fewer folds or more data")
     n_folds = min(n_units, n_folds)
     if protocol == "trial":
-        trials = trial_ids(index)
-        yield from (deal_trials(rows, trials, subjects, None, n_folds, fold, seed) for fold in range(n_folds))
+        units = trial_ids(index), index["subject"].to_numpy(), None
+        yield from (deal_trials(rows, *units, n_folds, fold, seed) for fold in range(n_folds))
         return
     dealer = {"window": KFold, "loso": LeaveOneGroupOut}.get(protocol, StratifiedGroupKFold)
     options = {} if protocol == "loso" else {"n_splits": n_folds, "shuffle": True, "random_state": seed}
@@ -282,9 +270,8 @@ def leak_scores(
 ) -> tuple[pd.DataFrame, dict[str, Fold]]:
     """What a nearest-neighbour reader of the face scores under a leaky and two honest protocols.
 
-    A window's nearest neighbour is often another window of its trial (same pose, light, moment); where that one may
-    train, the label is copied, not recognised. `labels` by name; the first decide the folds, the same for all. Returns
-    a table, ``protocol, labels, fold, accuracy, same_trial`` (shares, 0 .. 1), and the first fold of each protocol.
+    Where another window of its trial may train, a window's label is copied, not recognised. `labels` by name; the first
+    decide the folds. Returns a table, ``protocol, labels, fold, accuracy, same_trial`` (shares), and first folds.
     """
     index, trials, truth = windows.index, trial_ids(windows.index), next(iter(labels.values()))
     faces = windows.video_at().mean(axis=1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,16 +16,8 @@ from scipy.special import ndtr
 
 from ...config import WORLDS as NAMES
 from ...config import Params, world_numbers
-from ..constants import (
-    MISSING_CLIPS,
-    N_DEAP_TRIALS,
-    N_MAHNOB_TRIALS,
-    TARGETS,
-    VIDEO_SECONDS,
-    VIDEO_SUBJECTS,
-    WINDOW_SECONDS,
-    session_number,
-)
+from .. import constants
+from ..constants import TARGETS, WINDOW_SECONDS, session_number
 from ..types import Windows
 
 _PURPOSES = "shared eeg_only video_only rating bias other_ratings order identity eeg_person eeg face peripheral rest"
@@ -87,16 +79,16 @@ class Design:
 
     title: str = "synthetic twin"  # what a preparation in this design may be called
     max_subjects: float = math.inf
-    n_full: int = N_DEAP_TRIALS  # only in the full design do sessions break off early
+    n_full: int = constants.N_DEAP_TRIALS  # only in the full design do sessions break off early
     max_trials: float = math.inf
     min_windows: int = 1  # 0 where that stands for whole films
     decimals: int = 2  # of the ratings
-    video_seconds: float = VIDEO_SECONDS  # when clips end; infinite where they outlast every trial
+    video_seconds: float = constants.VIDEO_SECONDS  # when clips end; infinite where they outlast every trial
     band_passed: bool = False  # True where files hold signals as recorded, which readers filter, and so the twin does
     first_person: int = 0  # keeps the people of different designs apart in the random streams
-    missing_clips: Mapping[int, float] = field(default_factory=lambda: MISSING_CLIPS)  # last-shown trials, by subject
+    missing_clips: Mapping[int, float] = field(default_factory=lambda: constants.MISSING_CLIPS)  # by subject
     missing_eeg: Mapping[int, float] = field(default_factory=dict)  # infinitely many: all in any design
-    n_filmed: float = VIDEO_SUBJECTS  # only the first so many people were filmed
+    n_filmed: float = constants.VIDEO_SUBJECTS  # only the first so many people were filmed
 
     def has(self, n_missing: float, presentation: np.ndarray) -> np.ndarray:
         """Where there is a modality that lacks the last-shown trials, shape (n_trials,), bool."""
@@ -109,8 +101,8 @@ DESIGNS = {
     "mahnob": Design(
         "synthetic twin in MAHNOB-HCI's design",
         max_subjects=30,
-        n_full=N_MAHNOB_TRIALS,
-        max_trials=N_MAHNOB_TRIALS,
+        n_full=constants.N_MAHNOB_TRIALS,
+        max_trials=constants.N_MAHNOB_TRIALS,
         min_windows=0,
         decimals=0,
         video_seconds=math.inf,
@@ -147,9 +139,8 @@ class TwinSettings:
     def __post_init__(self):
         if self.layout not in DESIGNS:
             raise ValueError(f"layout: expected one of {', '.join(DESIGNS)}, got {self.layout!r}")
-        design = self.design
-        limits = {"n_subjects": (1, design.max_subjects), "n_trials": (1, design.max_trials)}
-        limits |= {"n_windows": (design.min_windows, math.inf), "seed": (0, math.inf)}
+        limits = {"n_subjects": (1, self.design.max_subjects), "n_trials": (1, self.design.max_trials)}
+        limits |= {"n_windows": (self.design.min_windows, math.inf), "seed": (0, math.inf)}
         for name, (least, most) in limits.items():
             if not least <= (value := getattr(self, name)) <= most:
                 raise ValueError(f"{name}: expected {least} to {most} in layout {self.layout!r}, got {value}")
@@ -169,46 +160,30 @@ class TwinSettings:
     film_share = property(lambda self: self._in_force("film"))
 
     def stream(self, subject: int, purpose: str, trial: int = 0) -> np.random.Generator:
-        """The random numbers of one purpose: the same whatever else is drawn.
-
-        People of different layouts are different people. `trial` is 1-based, 0 for what belongs to the person;
-        subject 0 is nobody: what belongs to the films.
-        """
+        """The random numbers of one purpose, whatever else is drawn; trial 0: a person's, subject 0: the films'."""
         place = (self.design.first_person + subject, _PURPOSES.index(purpose), trial)
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=place))
 
 
 def twin_settings(params: Params, repeat: int = 0) -> TwinSettings:
-    """The twin that a profile and a world ask for; each repetition has its own people.
-
-    In MAHNOB-HCI's design trials are at most 20, and the profile ``paper`` takes its 30 people and whole films.
-    """
+    """The twin that a profile and a world ask for; in MAHNOB-HCI's design ``paper`` takes 30 people and whole films."""
     scale, films = params.scale, params.layout == "mahnob"
     n_subjects, n_windows = (30, 0) if films and params.profile == "paper" else (scale.n_subjects, scale.n_windows)
-    n_trials = min(scale.n_trials, N_MAHNOB_TRIALS) if films else scale.n_trials
+    n_trials = min(scale.n_trials, constants.N_MAHNOB_TRIALS) if films else scale.n_trials
     seed = params.seed + repeat
     return TwinSettings(n_subjects, n_trials, n_windows, seed, world=params.world, layout=params.layout)
 
 
 # Ends of the colours and of the lengths (in half picture widths) between which faces are drawn.
-_COLOURS = {
-    "skin": ((112, 74, 52), (240, 205, 180)),
-    "hair": ((25, 18, 15), (150, 110, 60)),
-    "background": ((60, 75, 90), (190, 200, 205)),
-    "shirt": None,  # any between 40 and 200
-    "iris": ((60, 40, 25), (80, 120, 140)),
-}
+_COLOURS = {"skin": ((112, 74, 52), (240, 205, 180)), "hair": ((25, 18, 15), (150, 110, 60))}
+_COLOURS |= {"background": ((60, 75, 90), (190, 200, 205)), "shirt": None, "iris": ((60, 40, 25), (80, 120, 140))}
 _LENGTHS = "width height eye_spacing eye_size brow_thickness nose_length mouth_width mouth_y hairline".split()
-_LEAST, _MOST = (
-    (0.56, 0.76, 0.25, 0.120, 0.035, 0.22, 0.24, 0.40, 0.60),
-    (0.66, 0.84, 0.31, 0.155, 0.065, 0.30, 0.32, 0.46, 0.70),
-)
+_LEAST = (0.56, 0.76, 0.25, 0.120, 0.035, 0.22, 0.24, 0.40, 0.60)
+_MOST = (0.66, 0.84, 0.31, 0.155, 0.065, 0.30, 0.32, 0.46, 0.70)
 
 
 def draw_identity(rng: np.random.Generator) -> SimpleNamespace:
-    """What does not change in a person's face: colours and lengths, all uniform; ``habit ~ N(0, 0.5)``, the resting
-    expression in ``EXPRESSION`` order; ``expressiveness = exp(0.3 N)``, the gain of the feeling in the face.
-    """
+    """A person's face: uniform colours and lengths; the resting expression; the gain of the feeling in the face."""
     who = {}
     for name, ends in _COLOURS.items():
         colour = rng.integers(40, 200, 3) if ends is None else np.add(ends[0], rng.uniform() * np.subtract(*ends[::-1]))
@@ -249,8 +224,6 @@ def plan_subject(settings: TwinSettings, subject: int) -> SubjectPlan:
     was 5.5 or more before it was rounded: ``P = Phi((z + bias - 0.5 / 1.9) / sqrt(1 - shares))``.
     Each u is ``sqrt(film)`` of the film's, which everybody shares, and ``sqrt(1 - film)`` of the person's.
     """
-    if subject < 1:
-        raise ValueError(f"subject: expected 1 or more, got {subject}")
     design, n, films = settings.design, settings.n_trials, settings.layout == "mahnob"
 
     def normals(purpose: str, shape: tuple[int, ...] = (n, len(TARGETS))) -> np.ndarray:
@@ -301,7 +274,7 @@ def _border(design: Design) -> float:
 
 
 def _turned(u_shared: np.ndarray, u_own: np.ndarray, w_shared: float, w_own: float) -> tuple[np.ndarray, np.ndarray]:
-    """A view, and what is independent of it and with it gives both back: a rotation, which is its own inverse."""
+    """A view, and what is independent of it and with it gives both back: a mirroring, its own inverse."""
     if w_shared + w_own == 0:  # a modality that knows nothing shows feelings that nobody rated
         return u_own, u_shared
     a, b, length = np.sqrt(w_shared), np.sqrt(w_own), np.sqrt(w_shared + w_own)
@@ -311,11 +284,9 @@ def _turned(u_shared: np.ndarray, u_own: np.ndarray, w_shared: float, w_own: flo
 def eeg_posterior(windows: Windows, target: str) -> np.ndarray:
     """P(rating > 5) given what the EEG sees, shape (n_windows,): what a perfect EEG-only network could say.
 
-    ``Phi(sqrt(w_shared + w_eeg) x_eeg / sd)``, ``sd² = 1 - w_shared - w_eeg + 0.2²``: the person's use of the scale is
-    unknown to it.
+    ``Phi(sqrt(w_shared + w_eeg) x_eeg / sd)``, ``sd² = 1 - w_shared - w_eeg + 0.2²``: the scale's use is unknown to it.
     """
-    stored = windows.meta["settings"]
-    settings = TwinSettings(**{f.name: stored[f.name] for f in fields(TwinSettings) if f.name in stored})
+    settings = TwinSettings(**{name: value for name, value in windows.meta["settings"].items() if name != "extractor"})
     seen = sum(settings.shares[:2])
     x = windows.truth[f"x_eeg_{target}"].to_numpy()
     return ndtr((np.sqrt(seen) * x - _border(settings.design)) / np.sqrt(1 - seen + BIAS_SD**2))
@@ -323,9 +294,7 @@ def eeg_posterior(windows: Windows, target: str) -> np.ndarray:
 
 def truth_table(plan: SubjectPlan) -> pd.DataFrame:
     """One row per trial: ``subject, trial`` and for both targets ``z_*, x_eeg_*, x_video_*, posterior_*``."""
-    values = {
-        f"{name}_{target}": getattr(plan, name)[:, j]
-        for name in ("z", "x_eeg", "x_video", "posterior")
-        for j, target in enumerate(TARGETS)
-    }
-    return pd.DataFrame({"subject": plan.subject, "trial": plan.trial, **values})
+    table = pd.DataFrame({"subject": plan.subject, "trial": plan.trial})
+    for name in ("z", "x_eeg", "x_video", "posterior"):
+        table[[f"{name}_{target}" for target in TARGETS]] = getattr(plan, name)
+    return table
