@@ -1,8 +1,7 @@
 """What the product runs, against others' ways and against itself: ``python bench/speed.py`` writes bench/results.md.
 
 Both sides of a ratio take turns within this run, so the ratios may be trusted; times hold for one machine. One thread
-a process. ``--only NAME`` prints one section without writing. TorchEEG is no dependency: it is timed where it can be
-imported.
+a process. ``--only NAME`` prints one section without writing. TorchEEG is timed where it is installed.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import importlib.util
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import av
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from cdgkd_utils.config import Params, n_cores
@@ -35,6 +33,7 @@ from cdgkd_utils.data import windows
 from cdgkd_utils.data.files import read_dat
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.twin import TwinSettings, files
+from cdgkd_utils.data.twin.recording import write_dat
 from cdgkd_utils.data.video import frames_at
 from cdgkd_utils.experiments.grid import GridConfig, plan, run
 from cdgkd_utils.experiments.recipes import RECIPES
@@ -46,7 +45,6 @@ from cdgkd_utils.training import Inputs, predict
 
 HERE = Path(__file__).resolve().parent
 BATCH = 128
-GUIDES = ("teacher", "ta1", "ta2")
 Row = tuple[str, str, str, str]  # what, measured, least to largest, goal
 
 
@@ -66,9 +64,6 @@ def ratio(what: str, slow: np.ndarray, fast: np.ndarray, goal: str) -> Row:
     return what, f"{np.median(ratios):.2f} ×", f"{ratios.min():.2f} to {ratios.max():.2f}", goal
 
 
-# ---- steps of training -------------------------------------------------------------------------
-
-
 def random_inputs(n_windows: int) -> Inputs:
     generator = torch.Generator().manual_seed(0)
     mixing = torch.randn(n_windows, 4, 28, 28, generator=generator)
@@ -83,45 +78,30 @@ def random_inputs(n_windows: int) -> Inputs:
     )
 
 
-class AskedEachStep(DenseGuidance):
-    """Dense guidance that runs its guides for every mini-batch."""
-
-    def __init__(self, guides: dict[str, nn.Module], inputs: Inputs):
-        super().__init__({name: torch.zeros(len(inputs.labels), 2) for name in guides})
-        self.guides, self.inputs = list(guides.values()), inputs
-
-    def __call__(self, output, labels: Tensor, rows: Tensor):
-        for guide, logits in zip(self.guides, self.guide_logits, strict=True):
-            logits[rows] = predict(guide, self.inputs, rows).logits
-        return super().__call__(output, labels, rows)
-
-
-def one_step(model: nn.Module, inputs: Inputs, loss: CrossEntropy, rows: Tensor) -> Callable[[], None]:
-    """A step on one mini-batch as the training loop makes it."""
-    optimizer = torch.optim.Adam(loss.param_groups(model), lr=1e-4, amsgrad=True, eps=1e-7, fused=True)
-    model.train()
-
-    def step() -> None:
-        value = loss(model(*inputs.of(model, rows)), inputs.labels[rows], rows)
-        optimizer.zero_grad(set_to_none=True)
-        value.total.backward()
-        loss.before_step(model, optimizer)
-        optimizer.step()
-        loss.after_step(model, inputs)
-
-    return step
-
-
 def steps() -> Iterator[Row]:
-    """The paper's student: dense guidance by stored logits, by guides run in each step, and none."""
-    inputs = random_inputs(2 * BATCH)
-    guides = {name: build_model(name, seed, "reference") for seed, name in enumerate(GUIDES)}
+    """The paper's student: a step without guides, with stored logits, and with guides that are run in each step."""
+    inputs, rows = random_inputs(2 * BATCH), torch.arange(0, 2 * BATCH, 2)
+    guides = {name: build_model(name, seed, "reference") for seed, name in enumerate(("teacher", "ta1", "ta2"))}
     stored = {name: predict(guide, inputs, inputs.every_row).logits for name, guide in guides.items()}
-    losses = [CrossEntropy(), DenseGuidance(stored), AskedEachStep(guides, inputs)]
-    rows = torch.randperm(2 * BATCH, generator=torch.Generator().manual_seed(1))[:BATCH]
-    plain, ours, again = rounds([one_step(build_model("student", 9, "reference"), inputs, x, rows) for x in losses], 5)
-    for logits, name in zip(losses[2].guide_logits, GUIDES, strict=True):
-        torch.testing.assert_close(logits[rows], stored[name][rows], rtol=1e-4, atol=1e-5)
+    dense = DenseGuidance(stored)
+
+    def step(loss: CrossEntropy, asked: bool = False) -> Callable[[], None]:
+        model = build_model("student", 9, "reference").train()
+        optimizer = torch.optim.Adam(loss.param_groups(model), lr=1e-4, amsgrad=True, eps=1e-7, fused=True)
+
+        def run() -> None:  # as the training loop makes a step
+            for name in guides if asked else ():
+                stored[name][rows] = predict(guides[name], inputs, rows).logits
+            value = loss(model(*inputs.of(model, rows)), inputs.labels[rows], rows)
+            optimizer.zero_grad(set_to_none=True)
+            value.total.backward()
+            loss.before_step(model, optimizer)
+            optimizer.step()
+            loss.after_step(model, inputs)
+
+        return run
+
+    plain, ours, again = rounds([step(CrossEntropy()), step(dense), step(dense, asked=True)], 5)
     yield ratio("dense step (three guides, stored logits) over a step of cross-entropy", ours, plain, "≤ 1.05 ×")
     yield ratio("guides run in each step over guides stored", again, ours, "≥ 3 ×")
 
@@ -135,38 +115,21 @@ def temporal() -> Iterator[Row]:
         padded = F.pad(signal.unsqueeze(1), same_padding(512, block.length, 1))
         return F.avg_pool2d(F.leaky_relu(F.conv2d(padded, block.convolution.weight), 0.3), (1, 8))
 
-    for block in blocks:
-        torch.testing.assert_close(block(signal), plain(block), rtol=1e-4, atol=1e-5)
-
     def step(way: Callable[[TemporalBlock], Tensor]) -> None:
         for block in blocks:
             way(block).sum().backward()
 
+    for block in blocks:
+        torch.testing.assert_close(block(signal), plain(block), rtol=1e-4, atol=1e-5)
     chain, ours = rounds([lambda: step(plain), lambda: step(lambda block: block(signal))], 3)
     yield ratio("temporal convolutions of the paper's teacher: plain convolution over ours", chain, ours, "≥ 2 ×")
 
 
-# ---- data --------------------------------------------------------------------------------------
-
-
-def coded_clip(path: Path, n_frames: int) -> None:
-    """720 x 576 at 50 frames a second, H.264 with B-frames in AVI, as DEAP's faces."""
-    with av.open(str(path), "w", format="avi") as container:
-        stream = container.add_stream("libx264", rate=50, options={"bf": "3", "preset": "veryfast", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = 720, 576, "yuv420p"
-        noise = np.random.default_rng(0).integers(0, 200, (576, 720, 3), np.uint8)
-        for number in range(n_frames):
-            frame = av.VideoFrame.from_ndarray(np.roll(noise, 4 * number, axis=1), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
 def clips() -> Iterator[Row]:
-    """Frames of a clip for all its windows, against decoding it from start to end and doing nothing with it."""
+    """Frames for all windows of a clip as DEAP's, 720 x 576 at 50 a second in AVI, against decoding and no more."""
     with tempfile.TemporaryDirectory() as folder:
-        path, n_frames = Path(folder, "clip.avi"), 400
-        coded_clip(path, n_frames)
-        times = np.arange(0.4, n_frames / 50 - 0.1, 0.8)
+        path, noise = Path(folder, "clip.avi"), np.random.default_rng(0).integers(0, 200, (576, 720, 3), np.uint8)
+        files.write_clip(path, 50, (np.roll(noise, 4 * number, axis=1) for number in range(400)))
 
         def decode() -> None:
             with av.open(str(path)) as container:
@@ -174,7 +137,7 @@ def clips() -> Iterator[Row]:
                 for _ in container.decode(video=0):
                     pass
 
-        plain, ours = rounds([decode, lambda: frames_at(path, times)], 5)
+        plain, ours = rounds([decode, lambda: frames_at(path, np.arange(0.4, 7.9, 0.8))], 5)
     yield ratio("frames of a clip, cut and reduced, over PyAV's plain decoding", ours, plain, "≤ 1.3 ×")
 
 
@@ -185,7 +148,7 @@ def deap() -> Iterator[Row]:
         with patch.object(files, "_write_deap_clip", lambda path, *_: Path(path).touch()):
             files.write_deap(TwinSettings(n_subjects=2, n_trials=40), root, seconds=4, frame_size=64)
         for path in sorted((root / "data_preprocessed_python").glob("*.dat")):
-            files.write_dat(path, rng.normal(0, 10, (40, 40, 8064)), read_dat(path)[1])
+            write_dat(path, rng.normal(0, 10, (40, 40, 8064)), read_dat(path)[1])
         params = Params(dataset="deap", data_root=str(root), profile="paper")
 
         def no_pictures(path: object, times: np.ndarray, size: int = 64, rate: float | None = None) -> tuple:
@@ -195,56 +158,46 @@ def deap() -> Iterator[Row]:
             os.environ["CDGKD_HOME"] = tempfile.mkdtemp(dir=folder)
             load_windows(params, n_jobs=1)
 
+        def torcheeg() -> None:
+            from torcheeg.datasets import DEAPDataset
+
+            place = {
+                "root_path": str(root / "data_preprocessed_python"),
+                "io_path": tempfile.mkdtemp(dir=folder) + "/io",
+            }
+            cut = {"chunk_size": 512, "num_channel": 32, "num_baseline": 3, "baseline_chunk_size": 128}
+            DEAPDataset(**place, **cut, io_size=1 << 33, num_worker=0, verbose=False)
+
+        there = importlib.util.find_spec("torcheeg") is not None
         with patch.object(windows, "frames_at", no_pictures):
-            ours = rounds([prepare], 3)[0] / 2
-        yield "DEAP's .dat to prepared windows, a subject", f"{np.median(ours):.2f} s", "without its clips", ""
-        if importlib.util.find_spec("torcheeg") is None:
-            yield "TorchEEG 1.1.3 over ours, the same files", "not measured", "TorchEEG is not installed", "≥ 2 ×"
-            return
-        command = [sys.executable, "-W", "ignore", __file__, "--torcheeg", str(root / "data_preprocessed_python")]
-        theirs = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3)]
-    yield ratio("TorchEEG over ours, the same files", np.array(theirs) / 2, ours, "≥ 2 ×")
-
-
-def torcheeg(folder: str) -> float:
-    """Seconds of TorchEEG's own reading, cutting and storing."""
-    from torcheeg.datasets import DEAPDataset
-
-    with tempfile.TemporaryDirectory() as root:
-        settings = {"chunk_size": 512, "num_channel": 32, "num_baseline": 3, "baseline_chunk_size": 128}
-        start = time.perf_counter()
-        DEAPDataset(root_path=folder, io_path=f"{root}/io", io_size=1 << 33, num_worker=0, verbose=False, **settings)
-        return time.perf_counter() - start
-
-
-# ---- grid --------------------------------------------------------------------------------------
+            ours, *theirs = rounds([prepare, *[torcheeg] * there], 3)
+    yield "DEAP's .dat to prepared windows, a subject", f"{np.median(ours) / 2:.2f} s", "without its clips", ""
+    if there:
+        yield ratio("TorchEEG over ours, the same files", theirs[0], ours, "≥ 2 ×")
 
 
 def grid() -> Iterator[Row]:
     """24 students on two processes of dask against one process, and the plan of 10,000 runs."""
     from distributed import Client, LocalCluster
 
+    names = [f"speed{place}" for place in range(24)]
+    for place, name in enumerate(names):
+        training = {"epochs": 200, "patience": 0, "learning_rate": 1e-3 * (1 + place / 24)}
+        RECIPES[name] = replace(RECIPES["ce"], name=name, training=training, selection="last_epoch")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CDGKD_HOME"] = f"{folder}/first"
         load_windows(Params(profile="smoke"), n_jobs=1)
-        names = [f"speed{place}" for place in range(24)]
-        for place, name in enumerate(names):
-            training = {"epochs": 200, "patience": 0, "learning_rate": 1e-3 * (1 + place / 24)}
-            RECIPES[name] = replace(RECIPES["ce"], name=name, training=training, selection="last_epoch")
-        small = {"profile": "smoke", "targets": ("valence",), "folds": 1}
 
         def timed(which: list[str], **where: object) -> float:
             home = tempfile.mkdtemp(dir=folder)
             os.environ["CDGKD_HOME"] = home
             Path(home, "prepared").symlink_to(Path(folder, "first", "prepared"))
-            work = plan(GridConfig("speed", methods=tuple(which), **small))
+            work = plan(GridConfig("speed", methods=tuple(which), profile="smoke", targets=("valence",), folds=1))
             start = time.perf_counter()
             assert not any(outcome.error for outcome in run(work, progress=False, **where))
             return time.perf_counter() - start
 
-        if n_cores() < 2:
-            yield "24 runs: one process over two", "not measured", "needs two cores", "≥ 1.8 ×"
-        else:
+        if n_cores() > 1:
             with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
                 on = cluster.scheduler_address
                 timed(names[:4], on=on)  # makes both import what a run needs
@@ -261,39 +214,29 @@ SECTIONS = {"steps": steps, "temporal": temporal, "clips": clips, "deap": deap, 
 
 def provenance() -> str:
     """Where the figures came from, without names of hosts, users or folders."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
-
-    commit = git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "*.py") else "")
+    git = {"cwd": HERE, "capture_output": True, "text": True, "check": False}
+    commit = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12"], **git).stdout.strip()
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy", "av", "distributed"))
-    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return (
         f"Commit {commit or 'unknown'}, {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}, "
-        f"{platform.system()}, {torch.backends.cpu.get_cpu_capability()}, {n_cores()} cores, load before {load}."
+        f"{platform.system()}, {n_cores()} cores, load before {os.getloadavg()[0]:.1f}."
     )
 
 
 def main() -> None:
     """Measure, print, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=SECTIONS)
-    parser.add_argument("--torcheeg", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    only = parser.add_argument("--only", choices=SECTIONS) and parser.parse_args().only
     torch.set_num_threads(1)
-    if options.torcheeg:
-        print(torcheeg(options.torcheeg))
-        return
     head, rows = provenance(), []
-    for name, section in SECTIONS.items():
-        for row in section() if options.only in (None, name) else ():
-            rows.append(row)
-            print(" | ".join(row), flush=True)
-    if options.only is None:
-        lines = ["# Speed", "", (__doc__ or "").split("\n\n")[1].replace("\n", " "), "", head, ""]
-        lines += ["| what | measured | least to largest | goal |", "|---|---|---|---|"]
-        text = "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), ""])
-        (HERE / "results.md").write_text(text, encoding="utf-8")
+    for name in [only] if only else SECTIONS:
+        for row in SECTIONS[name]():
+            rows.append(f"| {' | '.join(row)} |")
+            print(rows[-1], flush=True)
+    if not only:
+        about = __doc__.split("\n\n")[1].replace("\n", " ").strip()
+        table = ["| what | measured | least to largest | goal |", "|---|---|---|---|", *rows, ""]
+        (HERE / "results.md").write_text("\n".join(["# Speed", "", about, "", head, "", *table]), encoding="utf-8")
 
 
 if __name__ == "__main__":
