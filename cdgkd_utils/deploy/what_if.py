@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..data.constants import WINDOW_SECONDS
 from ..data.features import FACE_SOURCE, crop_to, face_box
 from ..data.features import extractor as open_extractor
-from ..data.types import VIDEO_CLIP, Normaliser
+from ..data.types import Normaliser
 from ..data.windows import FRAME_OFFSETS, clip_of, trial_frames
 from ..data.windows import PICTURE as TWIN_PICTURE
 from ..models.compact import band_covariances
@@ -86,15 +86,14 @@ class WhatIf:
         rows = self.rows[positions]
         eeg = self.windows.eeg_at(rows)
         eeg = np.concatenate([change.eeg(one[None], int(row)) for one, row in zip(eeg, rows, strict=True)])
-        scaled = eeg / self.normaliser.eeg_scales(self.windows.index["subject"].to_numpy()[rows])[:, :, None]
-        return {"eeg": band_covariances(scaled), "signal": torch.from_numpy(scaled.astype(np.float32))}
+        scaled = self.normaliser.eeg(SimpleNamespace(eeg=eeg, index=self.windows.index.iloc[rows]))
+        return {"eeg": band_covariances(scaled), "signal": torch.from_numpy(scaled)}
 
     def video(self, frames: np.ndarray, mask: np.ndarray) -> dict[str, Tensor]:
         """The same of pictures (n, 5, size, size, 3), mask (n, 5): ``video`` (n, 5, 768), ``frame_mask`` (n, 5)."""
         described = [describe_frames(window, shown, self.extract) for window, shown in zip(frames, mask, strict=True)]
         features, shown = (np.stack(column) for column in zip(*described, strict=True))
-        z = np.clip((features - self.normaliser.video_mean) / self.normaliser.video_scale, -VIDEO_CLIP, VIDEO_CLIP)
-        z = np.where(shown[..., None], z, 0).astype(np.float32)
+        z = self.normaliser.video(SimpleNamespace(video=features, frame_mask=shown))
         return {"video": torch.from_numpy(z), "frame_mask": torch.from_numpy(shown)}
 
     @torch.no_grad()
@@ -108,8 +107,8 @@ class WhatIf:
         """Frames, mask and tensors of some windows after a change; every window has draws of its own."""
         drawn = [self.pictures(int(position), change.delay) for position in positions]
         frames = change.pictures(np.stack([frames for frames, _ in drawn]))
-        masks = [change.mask(mask[None], int(row)) for (_, mask), row in zip(drawn, self.rows[positions], strict=True)]
-        mask = np.concatenate(masks)
+        mask = [change.mask(mask[None], int(row)) for (_, mask), row in zip(drawn, self.rows[positions], strict=True)]
+        mask = np.concatenate(mask)
         return frames, mask, self.video(frames, mask) | self.brain(positions, change)
 
     def look(self, position: int, **change: float) -> SimpleNamespace:
