@@ -33,7 +33,6 @@ from cdgkd_utils.data import windows
 from cdgkd_utils.data.files import read_dat
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.twin import TwinSettings, files
-from cdgkd_utils.data.twin.recording import write_dat
 from cdgkd_utils.data.video import frames_at
 from cdgkd_utils.experiments.grid import GridConfig, plan, run
 from cdgkd_utils.experiments.recipes import RECIPES
@@ -148,7 +147,7 @@ def deap() -> Iterator[Row]:
         with patch.object(files, "_write_deap_clip", lambda path, *_: Path(path).touch()):
             files.write_deap(TwinSettings(n_subjects=2, n_trials=40), root, seconds=4, frame_size=64)
         for path in sorted((root / "data_preprocessed_python").glob("*.dat")):
-            write_dat(path, rng.normal(0, 10, (40, 40, 8064)), read_dat(path)[1])
+            files.write_dat(path, rng.normal(0, 10, (40, 40, 8064)), read_dat(path)[1])
         params = Params(dataset="deap", data_root=str(root), profile="paper")
 
         def no_pictures(path: object, times: np.ndarray, size: int = 64, rate: float | None = None) -> tuple:
