@@ -86,8 +86,8 @@ class WhatIf:
         rows = self.rows[positions]
         eeg = self.windows.eeg_at(rows)
         eeg = np.concatenate([change.eeg(one[None], int(row)) for one, row in zip(eeg, rows, strict=True)])
-        scaled = self.normaliser.eeg(SimpleNamespace(eeg=eeg, index=self.windows.index.iloc[rows]))
-        return {"eeg": band_covariances(scaled), "signal": torch.from_numpy(scaled)}
+        scaled = eeg / self.normaliser.eeg_scales(self.windows.index["subject"].to_numpy()[rows])[:, :, None]
+        return {"eeg": band_covariances(scaled), "signal": torch.from_numpy(scaled.astype(np.float32))}
 
     def video(self, frames: np.ndarray, mask: np.ndarray) -> dict[str, Tensor]:
         """The same of pictures (n, 5, size, size, 3), mask (n, 5): ``video`` (n, 5, 768), ``frame_mask`` (n, 5)."""
