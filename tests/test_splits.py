@@ -12,7 +12,6 @@ from cdgkd_utils.data.splits import (
     LeakError,
     SplitError,
     check_fold,
-    deal_trials,
     labels_permuted_between_trials,
     leak_scores,
     make_folds,
@@ -85,18 +84,6 @@ def test_who_is_held_out():
     labels = np.where(few["subject"] == 2, 1, trial_labels(few)).astype(int)  # one subject rates one way only
     for fold in make_folds(few, labels, "trial", n_folds=4, seed=2):
         assert all(set(few["subject"].iloc[part]) == set(range(1, 8)) for part in fold.parts().values())
-
-
-def test_trials_dealt_by_label_have_each_label_in_its_share():
-    index = make_index(3, 20)
-    labels = (index["trial"] <= 10).to_numpy().astype(int)
-    trials, subjects = trial_ids(index), index["subject"].to_numpy()
-    for part in range(5):
-        kept, held = deal_trials(np.arange(len(index)), trials, subjects, labels, 5, part, 3)
-        assert sorted([*kept, *held]) == list(range(len(index)))
-        for subject in (1, 2, 3):
-            mine = held[subjects[held] == subject]
-            assert labels[mine].sum() == 6 and len(mine) == 12  # 2 of 4 trials, 3 windows each
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from cdgkd_utils.data import windows as making
 from cdgkd_utils.data.constants import BASELINE_SAMPLES, DEAP_EEG, RATINGS, TARGETS
 from cdgkd_utils.data.features import hog768
 from cdgkd_utils.data.twin import TwinSettings, plan_subject
-from cdgkd_utils.data.twin.eeg import TASK_SITES, _fade, code_weights, synthesise_eeg, synthesise_trials
-from cdgkd_utils.data.twin.face import PARAMETERS, draw_face, face_track, parameters_at, render
+from cdgkd_utils.data.twin.eeg import TASK_SITES, code_weights, synthesise_eeg, synthesise_trials
+from cdgkd_utils.data.twin.face import PARAMETERS, face_track, render
 from cdgkd_utils.data.video import box_reduce
-from cdgkd_utils.data.windows import draw_faces, prepare_subject
+from cdgkd_utils.data.windows import prepare_subject
 
 SMALL = TwinSettings(n_subjects=2, n_trials=3, n_windows=2, seed=4)
 FILMS = TwinSettings(layout="mahnob", n_subjects=2, n_trials=3, n_windows=9, seed=4)
@@ -49,25 +49,6 @@ def test_code_stands_in_the_eeg_but_not_in_its_baseline(recording):
     assert asymmetry[low].mean() < asymmetry.mean() < asymmetry[high].mean()
 
 
-def test_windows_share_each_sample_and_own_their_middle():
-    fade = _fade(3)
-    np.testing.assert_allclose(fade.sum(axis=0), 1)
-    assert fade[0, 0] == 1 and fade[1, BASELINE_SAMPLES + 256] == 1 and fade[3, -1] == 1
-    border = BASELINE_SAMPLES
-    np.testing.assert_allclose(fade[0, border - 1], fade[1, border])  # symmetric about the border
-
-
-def test_track_is_exact_at_the_keys_and_linear_between():
-    track = face_track(SMALL, plan_subject(SMALL, 1), 0)
-    np.testing.assert_array_equal(parameters_at(track, track.times), track.keys)
-    middle = (track.times[:-1] + track.times[1:]) / 2
-    np.testing.assert_allclose(parameters_at(track, middle), (track.keys[:-1] + track.keys[1:]) / 2, atol=1e-12)
-    np.testing.assert_array_equal(parameters_at(track, np.array([0.0, 99.0])), track.keys[[0, -1]])
-    plain = replace(track, light=np.array([1.0, 0.0, 0.0]))
-    direct = draw_face(track.identity, dict(zip(PARAMETERS, track.keys[3], strict=True)), 128)
-    np.testing.assert_array_equal(render(plain, track.times)[3], direct)
-
-
 def test_light_scales_the_picture():
     track = face_track(SMALL, plan_subject(SMALL, 1), 0)
     plain = render(replace(track, light=np.array([1.0, 0.0, 0.0])), track.times[:1])[0].astype(int)
@@ -89,16 +70,6 @@ def test_expression_follows_the_feeling():
         # 1.5 gain, 0.775 mean envelope, the person's expressiveness, the row of M.
         assert slope == pytest.approx(1.5 * 0.775 * plan.identity.expressiveness * weight, rel=0.15)
         assert abs(np.polyfit(plan.x_video[:, 1 - target], shown, 1)[0]) < 0.1
-
-
-def test_each_expression_moves_pixels_and_features():
-    who = plan_subject(SMALL, 1).identity
-    rest = dict.fromkeys(PARAMETERS, 0.0)
-    neutral = draw_face(who, rest, 128)
-    for name in PARAMETERS[:6]:
-        moved = draw_face(who, {**rest, name: 1.0}, 128)
-        features = hog768(box_reduce(np.stack([neutral, moved])))
-        assert np.linalg.norm(features[0] - features[1]) > 0.3, name
 
 
 def test_windows_are_the_pieces_of_the_recording():
@@ -158,17 +129,6 @@ def test_frames_without_a_face_are_masked_and_windows_without_any_left_out(monke
     np.testing.assert_array_equal(windows.video.mean(axis=2), windows.frame_mask)
     np.testing.assert_array_equal(windows.truth["z_valence"], plain.z[:, 0])
     np.testing.assert_array_equal(windows.eeg[0, 0], synthesise_eeg(SMALL, plain)[0, 0, 896:].astype(np.float32))
-
-
-@pytest.mark.parametrize("layout", ["deap", "mahnob"])
-def test_windows_are_the_same_with_faces_drawn_in_another_world(layout):
-    settings = replace(SMALL, layout=layout, n_trials=2)
-    other = replace(settings, world="0.35/0.05/0/1.6")
-    drawn, taken = prepare_subject(other, 1), prepare_subject(other, 1, faces=draw_faces(settings, 1))
-    for name in ("eeg", "video", "frame_mask"):
-        assert getattr(taken, name).tobytes() == getattr(drawn, name).tobytes()
-    assert taken.index.equals(drawn.index) and taken.truth.equals(drawn.truth) and taken.meta == drawn.meta
-    assert not np.array_equal(drawn.eeg, prepare_subject(settings, 1).eeg)
 
 
 def test_signals_follow_what_each_modality_sees_and_nothing_else():
