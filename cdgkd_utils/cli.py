@@ -180,7 +180,8 @@ def _publish(args: Namespace) -> None:
 
 def _twin(args: Namespace) -> None:
     from .data.twin import TwinSettings
-    from .data.twin.files import write_deap, write_mahnob  # heavy; --help and wrong arguments need none of it
+    from .data.twin.files import write_deap  # heavy; --help and wrong arguments need none of it
+    from .data.twin.mahnob_files import write_mahnob
 
     if args.raw and args.layout == "mahnob":
         raise ValueError("--raw: a folder in MAHNOB-HCI's layout always holds recordings (BDF); leave --raw out")

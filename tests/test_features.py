@@ -74,11 +74,6 @@ def test_flat_picture_gives_zeros_and_cells_stay_below_one():
     assert np.linalg.norm(noise.reshape(3, 64, 12), axis=2).max() < 1
 
 
-def test_each_picture_is_on_its_own():
-    frames = np.random.default_rng(3).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(hog768(frames)[2], hog768(frames[2:3])[0])
-
-
 def test_box_reduce_averages_areas():
     frames = np.random.default_rng(4).integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
     mean = frames.reshape(2, 64, 2, 64, 2, 3).mean(axis=(2, 4))
@@ -91,14 +86,8 @@ def test_box_reduce_averages_areas():
 
 @pytest.mark.parametrize(
     "frames",
-    [np.zeros((1, 64, 48, 3), np.uint8), np.zeros((1, 64, 64, 3)), np.zeros((64, 64, 3), np.uint8)],
-    ids=["not square", "not 8-bit", "no batch"],
+    [np.zeros(shape, kind) for shape, kind in (((1, 64, 48, 3), np.uint8), ((1, 64, 64, 3), float))],
 )
 def test_wrong_pictures_are_named(frames):
     with pytest.raises(ValueError, match=r"frames: expected uint8"):
         hog768(frames)
-
-
-def test_hog_wants_64_pixels():
-    with pytest.raises(ValueError, match="box_reduce"):
-        hog768(np.zeros((1, 128, 128, 3), np.uint8))

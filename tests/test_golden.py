@@ -25,7 +25,8 @@ from cdgkd_utils.config import Params
 from cdgkd_utils.data.load import load_windows
 from cdgkd_utils.data.splits import make_folds
 from cdgkd_utils.data.twin import TwinSettings
-from cdgkd_utils.data.twin.files import write_deap, write_mahnob
+from cdgkd_utils.data.twin.files import write_deap
+from cdgkd_utils.data.twin.mahnob_files import write_mahnob
 from cdgkd_utils.data.windows import prepare_subject
 from cdgkd_utils.experiments.recipes import table_recipes
 from cdgkd_utils.experiments.runs import Experiment

@@ -10,7 +10,7 @@ from made_by_hand import BURST, EARLIER, END, ONSET, mahnob_signals, make_sessio
 from cdgkd_utils.data.constants import CHANNELS, DEAP_EEG
 from cdgkd_utils.data.mahnob import open_mahnob, read_session, trials_of
 from cdgkd_utils.data.twin import TwinSettings, plan_subject
-from cdgkd_utils.data.twin.files import write_mahnob
+from cdgkd_utils.data.twin.mahnob_files import write_mahnob
 from cdgkd_utils.data.types import DataError
 
 

@@ -45,11 +45,7 @@ _HOW_TO = (
 
 
 def read_ratings(root: Path, subjects: Sequence[int]) -> pd.DataFrame:
-    """Read and check the rows of some subjects in ``participant_ratings.csv``, and find the face clip of each.
-
-    Sorted by ``Participant_id`` and ``Experiment_id``. ``Trial``, the order of presentation, names the clip; its path
-    is in the column ``clip``, None where there is no such file.
-    """
+    """Read and check the rows of some subjects in ``participant_ratings.csv``, and find the face clip of each."""
     path, remedy = Path(root) / RATINGS_FILE, "copy it again from metadata_csv.zip of DEAP"
     columns = ["Participant_id", "Trial", "Experiment_id", *RATING_COLUMNS]
     table = read_table(path, columns, remedy)
@@ -111,10 +107,7 @@ class DeapTree(Tree):
 
 
 def open_tree(root: str | Path, *, raw: bool = False) -> DeapTree:
-    """List a DEAP folder and check its table of ratings, without reading signals; `raw` takes the original recordings.
-
-    A DataError says that it is missing, empty or incomplete, and where its files lie if they lie elsewhere in it.
-    """
+    """List a DEAP folder and check its ratings, without reading signals; `raw` takes the original recordings."""
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"data_root {str(root)!r}: no such folder; {_HOW_TO}")
@@ -141,11 +134,7 @@ def trials_of(
     excluded: list[tuple[int, str]] | None = None,
     trace: Trace | None = None,
 ) -> Iterator[Trial]:
-    """Yield the trials that have a face clip, sorted by subject and ``Experiment_id``; one file is open at a time.
-
-    `excluded` takes (trial, reason) of each trial that is left out: without a clip, or with a flat or impossible
-    channel, which raises UnusableSignal otherwise. `trace` holds the steps of the last trial: see `signals.tracer`.
-    """
+    """Yield the trials that have a face clip, sorted by subject and ``Experiment_id``; one file is open at a time."""
     for subject in tree.subjects if subjects is None else subjects:
         read = _from_recording(tree, subject) if tree.raw else _from_dat(tree, subject)
         for row in tree.rows(subject).itertuples():
@@ -205,11 +194,7 @@ def _from_dat(tree: DeapTree, subject: int):
 
 
 def _from_recording(tree: DeapTree, subject: int):
-    """From a trial's row of the ratings to its EEG, by the steps that DEAP says of its own release (Koelstra, 2012).
-
-    4-45 Hz, every fourth sample (the filter has left nothing above 57 Hz), minus the mean of 32 electrodes. How DEAP
-    removed eye movements is not published: here the eyes' bipolar channels are regressed out of each trial.
-    """
+    """From a trial's row of the ratings to its EEG, by the steps that DEAP says of its own release (Koelstra, 2012)."""
     path, wanted, step = tree.eeg(subject), [*DEAP_EEG, *EOG], int(RAW_SFREQ / SFREQ)
     raw, onsets = open_recording(tree, subject)
     names = [name.strip() for name in raw.ch_names]
@@ -228,6 +213,7 @@ def _from_recording(tree: DeapTree, subject: int):
         note("128 Hz", data, SFREQ, -BASELINE_SECONDS)
         eeg = data[: len(DEAP_EEG)] - data[: len(DEAP_EEG)].mean(axis=0)
         note("average reference", eeg, SFREQ, -BASELINE_SECONDS)
+        # How DEAP removed eye movements is not published: here their channels are regressed out of each trial.
         left, right, above, below = data[len(DEAP_EEG) :]
         eyes = np.column_stack([left - right, above - below])
         eeg = eeg - np.linalg.lstsq(eyes, eeg.T, rcond=None)[0].T @ eyes.T
@@ -239,14 +225,11 @@ def _from_recording(tree: DeapTree, subject: int):
 
 
 def open_recording(tree: DeapTree, subject: int):
-    """Open a recording, and find the first samples of its stimuli at 512 Hz in the order of presentation.
-
-    The trigger channel is called ``Status`` (s01 to s23) or nothing (s24 to s28), or it is one of two called nothing
-    (s29 to s32; MNE numbers them). Only its lowest byte is the trigger code: bits above belong to the amplifier. Other
-    codes than playback have extra occurrences and are not counted.
-    """
+    """Open a recording, and find the first samples of its stimuli at 512 Hz in the order of presentation."""
     path, n_trials = tree.eeg(subject), len(tree.rows(subject))
     raw = open_bdf(path, RAW_SFREQ, [*DEAP_EEG, *EOG])
+    # The trigger channel is called Status (s01 to s23) or nothing (s24 to s28), or is one of two called nothing (s29 to
+    # s32; MNE numbers them). Only its lowest byte is the code; other codes than playback have extra occurrences.
     places = [i for i, name in enumerate(raw.ch_names) if re.fullmatch(r"(Status)?(-\d+)?", name.strip(), re.I)]
     found = [onsets_of(raw, place, 0xFF, PLAYBACK) for place in places]
     onsets = next((onsets for onsets in found if len(onsets) == n_trials), None)

@@ -42,12 +42,7 @@ _HOW_TO = (
 
 @dataclass
 class Report:
-    """State of a data folder.
-
-    ``trials`` has a row per usable trial and way of reading (dataset, subject, trial, seconds, valence, arousal);
-    ``excluded`` the others (dataset, subject, trial, reason); ``runs`` says for each dataset why it does not run, empty
-    where it does; ``notes`` what is worth knowing: masked pictures, files in the wrong place.
-    """
+    """State of a data folder."""
 
     root: Path
     kind: str = ""

@@ -29,10 +29,7 @@ class ExtractorError(RuntimeError):
 
 
 class FeatureExtractor(Protocol):
-    """From face pictures (n, size, size, 3) uint8 to features (n, 768) float32 and a mask (n,) of those described.
-
-    Pictures are described one by one. ``version`` changes whenever the numbers may change.
-    """
+    """From face pictures (n, size, size, 3) uint8 to features (n, 768) float32 and a mask (n,) of those described."""
 
     name: str
     size: int
@@ -64,13 +61,7 @@ class HogFeatures:
 
 
 def hog768(frames: np.ndarray) -> np.ndarray:
-    """Histograms of oriented gradients of pictures (n, 64, 64, 3) uint8: (n, 768) float32, as wide as ViT-B's.
-
-    8 x 8 cells of 8 x 8 pixels, 12 signed orientations: cell row, cell column, orientation; orientation k points to
-    ``30 k`` degrees, from dark to bright, 0 = right, 90 = down. Each pixel's gradient (central differences; zero across
-    the border) adds its magnitude to the two nearest orientations, shared linearly; each cell is divided by its norm,
-    softened by ``NOISE_FLOOR``. After Dalal and Triggs (2005), without overlapping blocks.
-    """
+    """Histograms of oriented gradients of pictures (n, 64, 64, 3) uint8: (n, 768) float32, as wide as ViT-B's."""
     _check(frames, PICTURE)
     grey = sum(weight * frames[..., channel] for channel, weight in enumerate(LUMA))
     right, down = np.zeros_like(grey), np.zeros_like(grey)
@@ -156,12 +147,7 @@ def face_version() -> str:
 
 
 def face_box(path: str | os.PathLike, find=None) -> np.ndarray | None:
-    """Where the face is in a clip: one box for all of it, whichever windows are taken; None where nobody is seen.
-
-    Left, top, right, bottom (4,) of a square, as shares of the clip's central square: the median of the largest face in
-    32 pictures spread over the clip, with 0.3 of it on each side. `find` gives the boxes (n_faces, 4) in pixels of a
-    picture (512, 512, 3) uint8; by default MediaPipe's face landmarker does, or an ExtractorError says what is missing.
-    """
+    """Where the face is in a clip: one box for all of it, whichever windows are taken; None where nobody is seen."""
     find = find or face_finder()
     times = (np.arange(N_LOOKS) + 0.5) / N_LOOKS * clip_facts(path).seconds
     frames, mask = frames_at(path, times, FACE_SOURCE)
@@ -175,10 +161,7 @@ def face_box(path: str | os.PathLike, find=None) -> np.ndarray | None:
 
 
 def crop_to(frames: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """Cut a box of :func:`face_box` out of central squares (n, edge, edge, 3) uint8, and reduce it to `size`.
-
-    Where the box reaches beyond the picture, the picture's edge is repeated.
-    """
+    """Cut a box of :func:`face_box` out of central squares (n, edge, edge, 3) uint8, and reduce it to `size`."""
     edge = frames.shape[1]
     side = max(round(edge * float(box[2] - box[0])), 1)
     columns, rows = (np.clip(round(edge * float(start)) + np.arange(side), 0, edge - 1) for start in box[:2])

@@ -21,10 +21,7 @@ LONGEST_SECONDS = 63  # of DEAP's trials; a longer one has another sampling rate
 
 
 class _Array:
-    """What a pickle says of an array or its dtype, without making one.
-
-    (To admit NumPy's own is not enough: given a wrong state, dtype.__setstate__ ends the process.)
-    """
+    """What a pickle says of an array or its dtype, without making one."""
 
     state: object = None
 
@@ -65,11 +62,7 @@ def _array(found: object) -> np.ndarray:
 
 
 def read_dat(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
-    """Read and check one subject's file of DEAP's preprocessed release, a pickle of Python 2; nothing is executed.
-
-    Returns read-only `data` (n_trials, 40, n_times), 32 EEG channels in µV and 8 others at 128 Hz, whose first 384
-    samples precede playback, and `labels` (n_trials, 4), 1..9. Row ``i`` is ``Experiment_id`` ``i + 1``.
-    """
+    """Read and check one subject's file of DEAP's preprocessed release, a pickle of Python 2; nothing is executed."""
     path = Path(path)
 
     def fail(found: str, expected: str) -> DataError:

@@ -59,11 +59,7 @@ class SessionXml:
 
 
 def read_session(path: str | os.PathLike) -> SessionXml:
-    """Read and check one ``session.xml``.
-
-    A document type or entities are refused: no real file has any, and they can make a parser read other files or fill
-    the memory; so are file names that lead out of the folder.
-    """
+    """Read and check one ``session.xml``."""
     from defusedxml.ElementTree import fromstring
 
     path = Path(path)
@@ -116,11 +112,7 @@ def read_session(path: str | os.PathLike) -> SessionXml:
 
 @dataclass(frozen=True)
 class MahnobSession:
-    """What one session's folder holds.
-
-    ``kind`` is "S" for an emotional clip, "N" for the neutral one before it, "other" for another experiment. It is
-    ``usable`` with all its files, which agree; else ``reason`` says what is missing or wrong.
-    """
+    """What one session's folder holds; ``reason`` says what is missing or wrong."""
 
     session: int
     kind: str
@@ -210,14 +202,7 @@ def trials_of(
     excluded: list[tuple[int, str]] | None = None,
     trace: Trace | None = None,
 ) -> Iterator[Trial]:
-    """Yield the trials of the usable sessions, sorted by session; one recording is in memory at a time.
-
-    A trial's identity is the session's number, its stimulus the name of the film (the order of the films differs
-    between subjects). Nobody rated liking here: it is NaN. EEG is prepared like DEAP's release (Soleymani et al.,
-    2012): 32 electrodes by name, minus their mean, 4-45 Hz over the whole recording, every second sample, cut.
-    `excluded` takes (session, reason) of each emotional clip that is left out; without it a recording's faults raise.
-    `trace` holds the steps of the last trial: see `signals.tracer`.
-    """
+    """Yield the trials of the usable sessions, sorted by session; one recording is in memory at a time."""
     wanted = set(tree.subjects if subjects is None else subjects)
     for found in tree.sessions:
         if found.kind != "S" or found.subject not in wanted:
@@ -248,10 +233,7 @@ def trials_of(
 
 
 def stimulus_span(path: str | os.PathLike, clip_seconds: float | None) -> tuple[int, float, bool]:
-    """Find the clip in a recording: its first sample at 256 Hz, its length in s, and whether by two status pulses.
-
-    Without them the margins of 30 s say where it lies. It must agree with ``cutLenSec``, if that is known, within 2 s.
-    """
+    """Find the clip in a recording: its first sample at 256 Hz, its length in s, and whether by two status pulses."""
     raw = open_bdf(path, SFREQ_RAW, [*DEAP_EEG, "Status"])
     rises = onsets_of(raw, raw.ch_names.index("Status"), 0xFFFF, PULSE)
     by_pulses, margin = len(rises) == 2, int(MARGIN_SECONDS * SFREQ_RAW)

@@ -1,7 +1,7 @@
 """Your own recordings as windows: from arrays in memory, or from MNE's epochs.
 
 >>> import numpy as np
->>> from cdgkd_utils.data import CHANNELS, from_arrays
+>>> from cdgkd_utils import CHANNELS, from_arrays
 >>> rng = np.random.default_rng(0)
 >>> eeg = rng.normal(0, 10, (12, 28, 2000))  # 12 trials of 8 s at 250 Hz, µV, filtered to 4-45 Hz
 >>> faces = rng.integers(0, 256, (12, 10, 96, 128, 3), dtype=np.uint8)  # five pictures per 4 s

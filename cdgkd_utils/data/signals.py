@@ -29,10 +29,7 @@ class UnusableSignal(DataError):
 
 
 def band_pass(eeg: np.ndarray, sfreq: float) -> np.ndarray:
-    """Keep 4 to 45 Hz of signals (n_chans, n_times) without phase shift (MNE's default FIR filter).
-
-    A sample depends on less than 0.9 s on either side of it. Offsets vanish; above 57 Hz next to nothing is left.
-    """
+    """Keep 4 to 45 Hz of signals (n_chans, n_times) without phase shift (MNE's default FIR filter)."""
     from mne.filter import filter_data  # takes a second to import, and not every preparation filters
 
     return filter_data(eeg, sfreq, *PASS_BAND, verbose="warning")
@@ -42,11 +39,7 @@ Trace = list[tuple[str, np.ndarray, float]]
 
 
 def tracer(trace: Trace | None) -> Callable[[str, np.ndarray, float, float], None]:
-    """How a reader notes its steps in `trace`: (name, signal of the 28 channels from the clip's start on, its rate).
-
-    The function takes the name, a signal whose first rows are the 32 electrodes in DEAP's order (or just the 28), its
-    rate in Hz, and when it begins, in s after the clip's start.
-    """
+    """How a reader notes its steps in `trace`: (name, signal of the 28 channels from the clip's start on, its rate)."""
     if trace is None:
         return lambda *_: None
     trace.clear()
@@ -59,12 +52,9 @@ def tracer(trace: Trace | None) -> Callable[[str, np.ndarray, float, float], Non
 
 
 def refuse_flat(signals: np.ndarray, names: Sequence[str], sfreq: float, where: str) -> None:
-    """Refuse signals (n_chans, n_times) in µV with channels that say nothing; the error begins with `where`.
-
-    A channel is flat where, in any 2 s, it moves by less than 1 µV, or where half of any 4 s repeat the sample before.
-    To be asked before a common reference is subtracted: a dead electrode holds the others' mean then, and only a second
-    one, its copy, gives it away.
-    """
+    """Refuse signals (n_chans, n_times) in µV with channels that say nothing; the error begins with `where`."""
+    # To be asked before a common reference is subtracted: a dead electrode holds the others' mean then, and only a
+    # second one, its copy, gives it away.
     flat = flat_channels(signals, sfreq)
     _refuse(flat, names, f"{where}: channel {{}} is flat (less than 1 µV in 2 s, or half of 4 s repeated)")
     some = signals[:, :: max(signals.shape[1] // 64, 1)]
@@ -111,11 +101,7 @@ def flat_channels(signals: np.ndarray, sfreq: float) -> np.ndarray:
 
 
 def open_bdf(path: str | os.PathLike, sfreq: float, needed: Sequence[str] = ()) -> mne.io.BaseRaw:
-    """Open a BDF of `sfreq` Hz with the `needed` channels through MNE, not loaded.
-
-    A DataError says where it is no complete BDF (MNE shortens a truncated one without a word), or has channels whose
-    minimum equals their maximum. A recorder that was stopped hard leaves a header with -1 records; MNE counts them.
-    """
+    """Open a BDF of `sfreq` Hz with the `needed` channels through MNE, not loaded."""
     import mne
 
     path = Path(path)

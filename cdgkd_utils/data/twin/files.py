@@ -1,4 +1,4 @@
-"""The twin written as a folder of DEAP or MAHNOB-HCI, which the readers of the real data read."""
+"""The twin written as a DEAP folder, which the reader of the real data reads; and what both layouts share."""
 
 from __future__ import annotations
 
@@ -10,34 +10,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import av
 import numpy as np
 import pandas as pd
 from edfio import Bdf, BdfSignal, Recording
 from joblib import Parallel, delayed
-from scipy.signal import resample, resample_poly
+from scipy.signal import resample_poly
 from tqdm.auto import tqdm
 
 from ...config import home
-from .. import deap, mahnob
+from .. import deap
 from ..constants import (
     BASELINE_SAMPLES,
-    BASELINE_SECONDS,
     DEAP_EEG,
     DEAP_PERIPHERAL,
-    RATINGS,
     SFREQ,
     VIDEO_FPS,
     VIDEO_SECONDS,
     WINDOW_SECONDS,
-    session_number,
 )  # fmt: skip
 from ..files import SYNTHETIC_FILE, TRUTH_FILE
 from ..load import new_folder
-from . import SubjectPlan, TwinSettings, film_seconds, plan_subject, truth_table
-from .eeg import EYES, leadfield, synthesise_eeg, synthesise_rest, synthesise_trials
+from . import SubjectPlan, TwinSettings, plan_subject, truth_table
+from .eeg import EYES, leadfield, synthesise_eeg
 from .face import FaceTrack, face_track, render
 
 WARNING = (
@@ -55,9 +51,6 @@ _TICK = 1e-4  # s; the unit that DEAP's Start_time is inferred to have
 _LEAD_SECONDS, _TAIL_SECONDS = 5, 25  # recorded before the experiment starts, from where Start_time counts; and after
 _EYE_SHARE = 0.3  # of the eyes' potential that reaches the nearest electrode
 _OFFSET, _MAINS, _SWAY, _REFERENCE = 2e4, 40.0, 300.0, 2.0  # µV, of DEAP's recordings
-_MAHNOB_OFFSET, _MAHNOB_MAINS = 5000.0, 15.0  # µV
-_HEADER_RATE = 61  # frames per second that MAHNOB-HCI's clips announce
-_PULSE_SECONDS, _RUN_ON = 0.5, (17.0, 60.0)  # s; MAHNOB-HCI's clips outlast their films
 # One person each, trials of full length. With this seed the person saw DEAP's stimulus 1 second, stimulus 2 first.
 _SAMPLES = {
     "deap": TwinSettings(n_subjects=1, n_trials=2, n_windows=15, seed=2),
@@ -98,7 +91,7 @@ def write_deap(
     if frame_size % 8 or frame_size < 64:
         raise ValueError(f"frame_size: expected a multiple of 8, 64 or more, got {frame_size}")
     settings = replace(settings, n_windows=int(seconds // WINDOW_SECONDS))
-    with _tree(out, settings, "DEAP", frame_size, n_jobs) as (root, plans, jobs):
+    with tree(out, settings, "DEAP", frame_size, n_jobs) as (root, plans, jobs):
         for folder in (deap.DAT_FOLDER, "metadata_csv", *([deap.RAW_FOLDER] if raw else [])):
             (root / folder).mkdir()
         tables = [_ratings(settings, plan) for plan in plans]
@@ -116,46 +109,8 @@ def write_deap(
     return Path(out)
 
 
-def write_mahnob(
-    settings: TwinSettings,
-    out: str | os.PathLike,
-    frame_size: int = 128,
-    max_seconds: int | None = None,
-    n_jobs: int = 1,
-) -> Path:
-    """Write the twin as a MAHNOB-HCI folder: sessions with recording, clip and description, and a ``SYNTHETIC`` mark.
-
-    Parameters
-    ----------
-    settings : TwinSettings
-        With ``layout="mahnob"``; ``n_windows=0`` writes films in full length.
-    out, n_jobs
-        As in :func:`write_deap`.
-    frame_size : int
-        Height of the pictures in pixels, even; 580 gives the real 780 x 580.
-    max_seconds : int, optional
-        Shorten films to this, a multiple of 4 (instead of ``n_windows``), and what follows them to a quarter of it.
-    """
-    if settings.layout != "mahnob":
-        raise ValueError(f"settings: expected layout='mahnob', got {settings.layout!r}")
-    if max_seconds is not None and (max_seconds % WINDOW_SECONDS or max_seconds < WINDOW_SECONDS):
-        raise ValueError(f"max_seconds: expected a multiple of 4, 4 or more, got {max_seconds}")
-    if frame_size % 2 or frame_size < 64:
-        raise ValueError(f"frame_size: expected an even number, 64 or more, got {frame_size}")
-    if max_seconds is not None:
-        settings = replace(settings, n_windows=int(max_seconds // WINDOW_SECONDS))
-    with _tree(out, settings, "MAHNOB-HCI", frame_size, n_jobs) as (root, plans, jobs):
-        for plan in plans:
-            for row in range(settings.n_trials):
-                jobs.append((_write_session, root / mahnob.SESSION_FOLDER, settings, plan, row, frame_size))
-    return Path(out)
-
-
 def sample_tree(layout: str) -> Path:
-    """A folder of synthetic files of one person in the layout "deap" (with recordings) or "mahnob", below the home.
-
-    Written once, in a few seconds, for showing what readers do where there are no real files.
-    """
+    """A folder of synthetic files of one person in the layout "deap" (with recordings) or "mahnob", below the home."""
     folder = home() / "sample" / f"{layout}-{_SAMPLE_VERSION}"
     if not folder.is_dir():
         for older in folder.parent.glob(f"{layout}-*"):
@@ -164,6 +119,8 @@ def sample_tree(layout: str) -> Path:
             if layout == "deap":
                 write_deap(_SAMPLES[layout], folder, 60, 64, raw=True)
             else:
+                from .mahnob_files import write_mahnob
+
                 write_mahnob(_SAMPLES[layout], folder, 64)
         except OSError:
             if not folder.is_dir():  # otherwise another process has finished the same first
@@ -172,7 +129,7 @@ def sample_tree(layout: str) -> Path:
 
 
 @contextmanager
-def _tree(out, settings: TwinSettings, title: str, frame_size: int, n_jobs: int) -> Iterator[tuple[Path, list, list]]:
+def tree(out, settings: TwinSettings, title: str, frame_size: int, n_jobs: int) -> Iterator[tuple[Path, list, list]]:
     """A new folder with mark and truth, its people, and a list that takes (function, arguments...) to be called."""
     with new_folder(out) as root:
         note = {"warning": WARNING.format(title, title), "layout": settings.layout, "settings": asdict(settings)}
@@ -195,10 +152,7 @@ def write_bdf(
     status: np.ndarray,
     status_labels: Sequence[str] = ("Status",),
 ) -> Path:
-    """Write µV (n_chans, n_samples) as BioSemi ActiveTwo does: 24 bit, records of 1 s, triggers in the last channel.
-
-    `status` has the 24-bit trigger words; channels of `status_labels` before the last are 0.
-    """
+    """Write µV (n_chans, n_samples) as BioSemi ActiveTwo does: 24 bit, records of 1 s, triggers in the last channel."""
     scale = {"physical_dimension": "uV", "physical_range": (-262144, 262143), "digital_range": (-8388608, 8388607)}
     signals = [BdfSignal(row, sfreq, label=label, **scale) for row, label in zip(data, labels, strict=True)]
     for place, label in enumerate(status_labels, 1):
@@ -252,11 +206,7 @@ def _write_dat(path: Path, settings: TwinSettings, plan: SubjectPlan) -> None:
 
 
 def _write_raw(path: Path, settings: TwinSettings, plan: SubjectPlan, starts: np.ndarray) -> None:
-    """Write one person's recording at 512 Hz: electrodes in the site's order, with offsets, mains, drifts and the eyes.
-
-    After the reader's chain it agrees with the ``.dat`` file, which is made from the same EEG. `starts` are the times
-    of the stimuli in s after the experiment's start, in the order of presentation.
-    """
+    """Write one person's recording at 512 Hz, with offsets, mains, drifts and the eyes, from the EEG of the .dat."""
     eeg, seconds = synthesise_eeg(settings, plan), int(settings.n_windows * WINDOW_SECONDS)
     trials = np.concatenate([eeg, _eye_channels(settings, plan, eeg.shape[2])], axis=1).astype(np.float32)
     onsets = np.round((_LEAD_SECONDS + starts) * SFREQ).astype(int)
@@ -301,58 +251,6 @@ def _session(trials: np.ndarray, firsts: np.ndarray, n: int) -> np.ndarray:
         mirrored = np.pad(trial, ((0, 0), (before, after)), mode="reflect")
         out[:, first - before : first + length + after] += weight * mirrored
     return out
-
-
-def _write_session(root: Path, settings: TwinSettings, plan: SubjectPlan, row: int, frame_size: int) -> None:
-    place, subject = int(plan.presentation[row]), plan.subject
-    number = session_number(subject, place)
-    folder = root / str(number)
-    folder.mkdir(parents=True)
-    seconds = film_seconds(row, settings.n_windows)
-    after = settings.stream(subject, "rest", 1000 + 2 * place).uniform(*_RUN_ON)
-    if settings.n_windows:
-        after = min(after, settings.n_windows * WINDOW_SECONDS / 4)
-    tracks = ""
-    if plan.has_video[row]:
-        name = f"P{subject}-Rec1-2009.07.{subject:02d}.{place:02d}_C1 trigger _C_Section_{2 * place}.avi"
-        tracks += f'<track type="Video" color="1" filename={quoteattr(name)}/>'
-        times = np.arange(int((seconds + after) * mahnob.VIDEO_RATE)) / mahnob.VIDEO_RATE
-        margin = 2 * round(frame_size * 50 / 580)
-        write_clip(folder / name, _HEADER_RATE, drawn(face_track(settings, plan, row), times, frame_size, margin))
-    if plan.has_eeg[row]:
-        name = f"Part_{subject}_S_Trial{place}_emotion.bdf"
-        tracks += f'<track type="Physiological" filename={quoteattr(name)}/>'
-        _write_emotion(folder / name, settings, plan, row, seconds)
-    found = {"sessionId": number, "isStim": 1, "cutNr": row + 1, "cutLenSec": f"{seconds:.2f}"}
-    found |= {"vidRate": mahnob.VIDEO_RATE, "mediaFile": plan.stimulus[row]}
-    names = (*RATINGS[:3], "predictability")
-    found |= {mahnob.FELT[name]: int(rating) for name, rating in zip(names, plan.ratings[row], strict=True)}
-    attributes = " ".join(f"{name}={quoteattr(str(value))}" for name, value in found.items())
-    text = f'<session {attributes}><subject id="{subject}"/>{tracks}</session>\n'
-    (folder / mahnob.XML_FILE).write_text('<?xml version="1.0" encoding="UTF-8"?>\n' + text, encoding="utf-8")
-
-
-def _write_emotion(path: Path, settings: TwinSettings, plan: SubjectPlan, row: int, seconds: int) -> None:
-    """Rest, the film with what precedes it, rest; each electrode with its offset, all with the room's hum."""
-    rng, rate = settings.stream(plan.subject, "rest", 2000 + 2 * row), mahnob.SFREQ_RAW
-    total = int(2 * mahnob.MARGIN_SECONDS + seconds)
-    n, n_windows = total * rate, int(-(-total // WINDOW_SECONDS))
-    eeg = synthesise_rest(settings, plan, 2 * row + 1, n_windows)[:, : int(total * SFREQ)]
-    (trial,) = synthesise_trials(settings, plan, [row])
-    # Mirrored for 1 s, as the directly prepared twin assumes it for its filter, and for another while fading.
-    fade, step = int(SFREQ), np.linspace(0, 1, int(SFREQ))
-    longer = np.pad(trial, ((0, 0), (2 * fade, 2 * fade)), mode="reflect")
-    weight = np.ones(longer.shape[1])
-    weight[:fade], weight[-fade:] = step, step[::-1]
-    first = int((mahnob.MARGIN_SECONDS - BASELINE_SECONDS) * SFREQ) - 2 * fade
-    eeg[:, first : first + longer.shape[1]] += weight * (longer - eeg[:, first : first + longer.shape[1]])
-    eeg = resample(eeg, n, axis=1)
-    eeg += _MAHNOB_MAINS * np.sin(2 * np.pi * 50 * np.arange(n) / rate + rng.uniform(0, 2 * np.pi))
-    eeg += _MAHNOB_OFFSET * rng.standard_normal((len(DEAP_EEG), 1))
-    status = np.zeros(n, np.int64)
-    for start in (mahnob.MARGIN_SECONDS, mahnob.MARGIN_SECONDS + seconds):
-        status[int(start * rate) :][: int(_PULSE_SECONDS * rate)] = mahnob.PULSE
-    write_bdf(path, eeg, DEAP_EEG, rate, status)
 
 
 def write_clip(path: str | os.PathLike, rate: int, pictures: Iterable[np.ndarray]) -> None:
