@@ -21,7 +21,7 @@ from .config import Params, home, shown
 MACHINE_PATH = re.compile(
     r"(?<![\w.])/(?:home|root|tmp|Users|opt|var|usr|mnt|private)/|[A-Z]:\\{1,2}(?:Users|Windows|Program)|site-packages"
 )
-MAX_NOTEBOOK_BYTES = 1_500_000
+MAX_NOTEBOOK_BYTES = 2_500_000
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a bar or a control; dead without the kernel that drew it
 # One thread, for parallelism is over folds; freed memory is kept for the next mini-batch (glibc, ignored elsewhere).
 USUAL = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
