@@ -104,7 +104,11 @@ def _figures(stem: str, found: dict[str, pd.DataFrame], plan: grid.Plan, record:
         made.append(save_figure(draw_claims(found["claims"]), f"{stem}_claims", *first, {"grid": record}))
     for world in scores["world"].unique():
         name = "_".join(filter(None, (stem, "tables", world.replace("/", "-"))))
-        made.append(save_figure(draw_results(scores, world=world), name, about[world], data[world], {"grid": record}))
+        made.append(
+            save_figure(
+                draw_results(scores[scores["world"] == world]), name, about[world], data[world], {"grid": record}
+            )
+        )
     return made
 
 

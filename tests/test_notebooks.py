@@ -72,7 +72,7 @@ def test_a_clean_notebook_has_no_faults():
         (executed(new_output("display_data", {"application/json": {"p": [f"{Path.cwd()}/x"]}})), "cell 3 shows a path"),
         (executed(execution_count=3), "not executed once each in order: [1, 3]"),
         (executed(execution_count=None), "not executed once each in order: [1, None]"),
-        (executed(new_output("stream", text="x" * notebooks.MAX_NOTEBOOK_BYTES)), "MB with outputs; keep it under 1.5"),
+        (executed(new_output("stream", text="x" * notebooks.MAX_NOTEBOOK_BYTES)), "MB with outputs; keep it under 2.5"),
     ],
 )  # fmt: skip
 def test_each_planted_fault_is_found_alone(notebook, said):
@@ -221,5 +221,6 @@ def test_committed_notebooks_are_executed_in_order_and_name_no_place_on_a_machin
     notebook = nbformat.read(path, 4)
     assert faults(notebook) == []
     for cell in notebook.cells:
-        cell.pop("outputs", None)  # those are looked at above; pictures, in base64, look like anything
+        if cell.cell_type == "code":
+            cell.outputs = []  # those are looked at above; pictures, in base64, look like anything
     assert not MACHINE_PATH.search(nbformat.writes(notebook))

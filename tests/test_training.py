@@ -137,7 +137,7 @@ class FiniteFor(CrossEntropy):
 
     def __call__(self, output, labels, rows):
         value = super().__call__(output, labels, rows)
-        return replace(value, total=value.total * torch.inf) if self.epoch >= self.epochs else value
+        return value._replace(total=value.total * torch.inf) if self.epoch >= self.epochs else value
 
 
 def test_a_training_that_diverges_ends_with_the_best_epoch_before_or_is_an_error():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -118,8 +119,10 @@ def export_run(params: Params, method: str, out: Path) -> str:
 
 
 def export(experiment: Experiment, record: RunRecord, out: Path | None = None) -> Path:
-    """Write the student of a run and its card as a folder that stands alone, by default in the home."""
+    """Write the student of a run and its card as a folder that stands alone; in the home it replaces the one before."""
     student = deploy(experiment, record)
+    if out is None:
+        shutil.rmtree(home() / "students" / student.about["run"], ignore_errors=True)
     rng = np.random.default_rng(experiment.study.params.seed)
     card = model_card(student.about, card_scores(record.folder, student.about["temperature"], rng))
     return export_student(student, out or home() / "students" / student.about["run"], card)

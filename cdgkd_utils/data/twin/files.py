@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,7 +18,6 @@ from joblib import Parallel, delayed
 from scipy.signal import resample_poly
 from tqdm.auto import tqdm
 
-from ...config import home
 from .. import deap
 from ..constants import (
     BASELINE_SAMPLES,
@@ -51,12 +49,6 @@ _TICK = 1e-4  # s; the unit that DEAP's Start_time is inferred to have
 _LEAD_SECONDS, _TAIL_SECONDS = 5, 25  # recorded before the experiment starts, from where Start_time counts; and after
 _EYE_SHARE = 0.3  # of the eyes' potential that reaches the nearest electrode
 _OFFSET, _MAINS, _SWAY, _REFERENCE = 2e4, 40.0, 300.0, 2.0  # µV, of DEAP's recordings
-# One person each, trials of full length. With this seed the person saw DEAP's stimulus 1 second, stimulus 2 first.
-_SAMPLES = {
-    "deap": TwinSettings(n_subjects=1, n_trials=2, n_windows=15, seed=2),
-    "mahnob": TwinSettings(n_subjects=1, n_trials=1, n_windows=0, seed=2, layout="mahnob"),
-}
-_SAMPLE_VERSION = 2  # to be raised when the files of the samples change
 
 
 def write_deap(
@@ -107,25 +99,6 @@ def write_deap(
                 clip.parent.mkdir(parents=True, exist_ok=True)
                 jobs.append((_write_deap_clip, clip, settings, plan, row, frame_size))
     return Path(out)
-
-
-def sample_tree(layout: str) -> Path:
-    """A folder of synthetic files of one person in the layout "deap" (with recordings) or "mahnob", below the home."""
-    folder = home() / "sample" / f"{layout}-{_SAMPLE_VERSION}"
-    if not folder.is_dir():
-        for older in folder.parent.glob(f"{layout}-*"):
-            shutil.rmtree(older, ignore_errors=True)
-        try:
-            if layout == "deap":
-                write_deap(_SAMPLES[layout], folder, 60, 64, raw=True)
-            else:
-                from .mahnob_files import write_mahnob
-
-                write_mahnob(_SAMPLES[layout], folder, 64)
-        except OSError:
-            if not folder.is_dir():  # otherwise another process has finished the same first
-                raise
-    return folder
 
 
 @contextmanager
