@@ -94,8 +94,9 @@ def results_page(found: dict[str, pd.DataFrame], guides: pd.DataFrame, record: d
 
 def _figures(stem: str, found: dict[str, pd.DataFrame], plan: grid.Plan, record: dict) -> list[Path]:
     """The claims, and both tables of every world, as pictures with their numbers' origin."""
-    from .viz import draw_claims, draw_results, save_figure
+    from .viz import draw_claims, draw_results, save_figure, use
 
+    use()
     scores, made = found["scores"], []
     about = {cell.params.world if cell.params.is_twin else "": cell.params for cell in plan.cells}
     data = scores.groupby("world")["data"].first()
